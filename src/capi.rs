@@ -1,0 +1,306 @@
+//! The exported functions and nothing else: each reads its structs, calls inwards
+//! under one guard, and answers with a status. No panic crosses.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+use libc::{c_char, c_void};
+
+use crate::abi::{
+    SSL_ABI_VERSION_MAJOR, SSL_ABI_VERSION_MINOR, SSL_ABI_VERSION_PATCH, SSL_STATUS_OK, ssl_batch,
+    ssl_candidates, ssl_config, ssl_gradients, ssl_loss, ssl_status,
+};
+use crate::args::read_struct;
+use crate::backend;
+use crate::error::{Error, Result, status_string};
+use crate::handle::Handle;
+
+/// A loss with its sampler, its engine and its threads, made by `ssl_create`.
+#[allow(non_camel_case_types)]
+pub struct ssl_handle(Handle);
+
+thread_local! {
+    static LAST_ERROR: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+fn guard(call: impl FnOnce() -> Result<()>) -> ssl_status {
+    let error = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(())) => return SSL_STATUS_OK,
+        Ok(Err(error)) => error,
+        Err(payload) => Error::Panic(panic_text(payload.as_ref())),
+    };
+    LAST_ERROR.with_borrow_mut(|text| *text = error.to_string());
+    error.status()
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".into())
+}
+
+/// # Safety
+/// `handle` is NULL or came from `ssl_create` and has not been destroyed.
+unsafe fn borrow<'a>(handle: *const ssl_handle) -> Result<&'a Handle> {
+    // SAFETY: the caller's promise, restated above.
+    unsafe { handle.as_ref() }.map(|handle| &handle.0).ok_or(Error::NullPointer("handle"))
+}
+
+/// Makes a handle: checks the configuration, builds the sampler's tables, starts the
+/// threads.
+///
+/// `*out_handle` is written on success only; give it to `ssl_destroy` when done. On
+/// failure nothing is left behind.
+///
+/// One handle may be used by several threads and on several streams at once. The
+/// draws of a learning sampler then follow one another in the order the calls
+/// arrive; all else is independent.
+///
+/// # Safety
+/// `config` and what it points to are readable; `out_handle` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ssl_create(
+    config: *const ssl_config,
+    out_handle: *mut *mut ssl_handle,
+) -> ssl_status {
+    guard(|| {
+        if out_handle.is_null() {
+            return Err(Error::NullPointer("out_handle"));
+        }
+        // SAFETY: `config` is the caller's promise.
+        let config = unsafe { read_struct(config, "config")? };
+        // SAFETY: so is what it points to.
+        let handle = Box::new(ssl_handle(unsafe { Handle::create(&config)? }));
+        // SAFETY: not NULL, and writable by the caller's promise; it may be
+        // unaligned if the caller packs structs.
+        unsafe { ptr::write_unaligned(out_handle, Box::into_raw(handle)) };
+        Ok(())
+    })
+}
+
+/// Computes the loss.
+///
+/// Draws the candidates first and writes them into `candidates`, unless its `source`
+/// says that they are given. Every argument and every label is checked before
+/// anything is written. `loss->log_sum_exp` may be NULL if no `ssl_backward` follows.
+///
+/// `workspace` is scratch of at least the forward size of `ssl_workspace_size`, of
+/// any alignment; nothing in it need be kept.
+///
+/// # Safety
+/// Every pointer that is not NULL leads to as much memory as `ssl_config` and
+/// `ssl_batch` say, on the handle's device.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ssl_forward(
+    handle: *mut ssl_handle,
+    batch: *const ssl_batch,
+    candidates: *const ssl_candidates,
+    loss: *const ssl_loss,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    stream: *mut c_void,
+) -> ssl_status {
+    // SAFETY: all pointers are the caller's promise, here and in the calls below.
+    guard(|| unsafe {
+        borrow(handle)?.forward(
+            &read_struct(batch, "batch")?,
+            &read_struct(candidates, "candidates")?,
+            &read_struct(loss, "loss")?,
+            workspace,
+            workspace_size,
+            stream,
+        )
+    })
+}
+
+/// Computes the gradients of an earlier `ssl_forward`.
+///
+/// Takes the same `batch`, the `candidates` that forward wrote or was given, and its
+/// `loss->log_sum_exp`. The logits are computed again rather than kept: nothing of
+/// size N x S is ever stored.
+///
+/// `workspace` is scratch of at least the backward size of `ssl_workspace_size`.
+///
+/// # Safety
+/// As `ssl_forward`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ssl_backward(
+    handle: *mut ssl_handle,
+    batch: *const ssl_batch,
+    candidates: *const ssl_candidates,
+    loss: *const ssl_loss,
+    gradients: *const ssl_gradients,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    stream: *mut c_void,
+) -> ssl_status {
+    // SAFETY: as in `ssl_forward`.
+    guard(|| unsafe {
+        borrow(handle)?.backward(
+            &read_struct(batch, "batch")?,
+            &read_struct(candidates, "candidates")?,
+            &read_struct(loss, "loss")?,
+            &read_struct(gradients, "gradients")?,
+            workspace,
+            workspace_size,
+            stream,
+        )
+    })
+}
+
+/// Computes loss and gradients in one call, when the upstream gradient is known
+/// beforehand: the same results as `ssl_forward` and `ssl_backward`, without computing
+/// the logits twice.
+///
+/// `workspace` is scratch of at least the backward size of `ssl_workspace_size`.
+///
+/// # Safety
+/// As `ssl_forward`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ssl_forward_backward(
+    handle: *mut ssl_handle,
+    batch: *const ssl_batch,
+    candidates: *const ssl_candidates,
+    loss: *const ssl_loss,
+    gradients: *const ssl_gradients,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    stream: *mut c_void,
+) -> ssl_status {
+    // SAFETY: as in `ssl_forward`.
+    guard(|| unsafe {
+        borrow(handle)?.forward_backward(
+            &read_struct(batch, "batch")?,
+            &read_struct(candidates, "candidates")?,
+            &read_struct(loss, "loss")?,
+            &read_struct(gradients, "gradients")?,
+            workspace,
+            workspace_size,
+            stream,
+        )
+    })
+}
+
+/// Draws candidates and nothing else.
+///
+/// Of `batch` only `num_rows`, `labels`, `labels_dtype` and the ignore index are read;
+/// a NULL `batch` means no labels. With `candidates->ids` NULL nothing is drawn and
+/// only `learned_counts` is written. A learning sampler counts the labels after the
+/// draw.
+///
+/// # Safety
+/// As `ssl_forward`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ssl_sample(
+    handle: *mut ssl_handle,
+    batch: *const ssl_batch,
+    candidates: *const ssl_candidates,
+    stream: *mut c_void,
+) -> ssl_status {
+    // SAFETY: as in `ssl_forward`.
+    guard(|| unsafe {
+        let handle = borrow(handle)?;
+        let batch = match batch.is_null() {
+            true => None,
+            false => Some(read_struct(batch, "batch")?),
+        };
+        handle.sample(batch.as_ref(), &read_struct(candidates, "candidates")?, stream)
+    })
+}
+
+/// Says how many bytes of workspace a batch needs: `*forward` for `ssl_forward`,
+/// `*backward` for `ssl_backward` and `ssl_forward_backward`. Either may be NULL.
+///
+/// Of `batch` only `num_rows`, `dim` and the dtypes are read. The sizes do not grow
+/// when `num_rows` shrinks, so one workspace serves every batch up to a largest.
+///
+/// # Safety
+/// `forward` and `backward` are NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ssl_workspace_size(
+    handle: *const ssl_handle,
+    batch: *const ssl_batch,
+    forward: *mut usize,
+    backward: *mut usize,
+) -> ssl_status {
+    // SAFETY: as in `ssl_forward`.
+    guard(|| unsafe {
+        let size = borrow(handle)?.workspace_size(&read_struct(batch, "batch")?)?;
+        if !forward.is_null() {
+            ptr::write_unaligned(forward, size.forward);
+        }
+        if !backward.is_null() {
+            ptr::write_unaligned(backward, size.backward);
+        }
+        Ok(())
+    })
+}
+
+/// Frees a handle. NULL is fine and does nothing.
+///
+/// No other call may be using the handle, and none may use it afterwards. Workspaces
+/// and buffers are the caller's and stay.
+///
+/// # Safety
+/// `handle` is NULL or came from `ssl_create` and has not been destroyed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ssl_destroy(handle: *mut ssl_handle) -> ssl_status {
+    guard(|| {
+        if !handle.is_null() {
+            // SAFETY: from `Box::into_raw` in `ssl_create`, by the caller's promise.
+            drop(unsafe { Box::from_raw(handle) });
+        }
+        Ok(())
+    })
+}
+
+/// The library's version: major << 16 | minor << 8 | patch.
+#[unsafe(no_mangle)]
+pub extern "C" fn ssl_version() -> u32 {
+    SSL_ABI_VERSION_MAJOR << 16 | SSL_ABI_VERSION_MINOR << 8 | SSL_ABI_VERSION_PATCH
+}
+
+/// A status in words. Static, never NULL, also for a status this library does not know.
+#[unsafe(no_mangle)]
+pub extern "C" fn ssl_status_string(status: ssl_status) -> *const c_char {
+    status_string(status).as_ptr()
+}
+
+/// Copies the message of the last call that failed on this thread, in UTF-8: it names
+/// the argument and the numbers.
+///
+/// Writes at most `size` bytes, the last of them NUL, and returns the message's length
+/// without the NUL; 0 if no call has failed. With `buffer` NULL it only returns the
+/// length. Calls that succeed leave the message as it is.
+///
+/// # Safety
+/// `buffer` is NULL or has room for `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ssl_last_error(buffer: *mut c_char, size: usize) -> usize {
+    LAST_ERROR.with_borrow(|text| {
+        if !buffer.is_null() && size > 0 {
+            let mut copied = text.len().min(size - 1);
+            while !text.is_char_boundary(copied) {
+                copied -= 1;
+            }
+            // SAFETY: `copied` is below `size`, and the caller owns `size` bytes.
+            unsafe {
+                ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast::<u8>(), copied);
+                buffer.add(copied).write(0);
+            }
+        }
+        text.len()
+    })
+}
+
+/// 1 if `ssl_create` can make a handle on this `SSL_BACKEND_*` here, else 0 with the
+/// reason in `ssl_last_error`.
+#[unsafe(no_mangle)]
+pub extern "C" fn ssl_backend_available(backend: u32) -> i32 {
+    i32::from(guard(|| backend::available(backend)) == SSL_STATUS_OK)
+}

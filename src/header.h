@@ -1,0 +1,51 @@
+
+/* Sampled softmax: the loss of a classifier with very many classes, and its gradients.
+ *
+ *   z_true[n,t] = <inputs[n], weights[labels[n,t]]> + biases[labels[n,t]] - ln Q(labels[n,t])
+ *   z_samp[n,j] = <inputs[n], weights[ids[j]]>      + biases[ids[j]]      - ln Q(ids[j])
+ *   loss[n]     = ln(sum_t exp z_true[n,t] + sum_j exp z_samp[n,j]) - mean_t z_true[n,t]
+ *
+ * over S sampled classes instead of all C. Q is how often a class was to be expected
+ * in the sample. A sampled class that is one of row n's labels, an accidental hit, is
+ * left out of that row (SSL_HITS_MASK).
+ *
+ * Shapes   N rows, C classes, S sampled classes, T labels a row, d elements a vector.
+ *          Arrays are row-major; strides count elements. Accumulation is in float32 or
+ *          better, in float64 where the inputs are.
+ * Use      ssl_create once; for every batch ssl_forward then ssl_backward, or
+ *          ssl_forward_backward; ssl_destroy. Begin every struct with SSL_INIT, which
+ *          sets struct_size and leaves every field at its default, which is zero:
+ *
+ *              ssl_config config;
+ *              SSL_INIT(config);
+ *              config.num_classes = 793471;
+ *              config.num_sampled = 8192;
+ * Memory   All arrays, the workspace included, are the caller's and are used only until
+ *          the call returns (CPU) or its work on the stream is done (CUDA). From a
+ *          handle's second call of a kind on, nothing is allocated. Outputs must not
+ *          overlap inputs, the workspace or one another. A pointer may be NULL where its
+ *          array has no elements. Pointers need the alignment of their element type.
+ * Errors   Every function returns an ssl_status; ssl_last_error has the message. A call
+ *          that fails on its arguments has written nothing. 0 is the default of every
+ *          field; what is named reserved must be 0; later versions append fields, and
+ *          refuse a longer struct only if it uses fields they do not know.
+ * Threads  A handle may be used by several threads at once, except for ssl_destroy. In
+ *          a child process made by fork(), a CPU handle goes on working, on the calling
+ *          thread alone.
+ * Streams  CPU handles take NULL. CUDA work is queued on the given stream; no call
+ *          waits for the device.
+ * Names    All begin with ssl_ or SSL_; none is OpenSSL's, and both headers can be
+ *          included together.
+ */
+
+#if defined(SSL_API)
+/* defined by whoever builds the library */
+#elif defined(_WIN32)
+#define SSL_API __declspec(dllimport)
+#else
+#define SSL_API __attribute__((visibility("default")))
+#endif
+
+/* Sets every field of a struct of this library to its default. */
+#define SSL_INIT(object)                                                                  \
+    (memset(&(object), 0, sizeof(object)), (object).struct_size = (uint32_t)sizeof(object))
