@@ -1,0 +1,92 @@
+//! The candidates of a call, made ready: sorted by id, their offsets computed and their
+//! weights packed, whatever the dtype.
+
+use super::convert::{read_one, read_row};
+use super::simd::Real;
+use super::step::Run;
+
+impl<R: Real> Run<'_, R> {
+    /// Sorts, computes offsets, packs the weights as forward and backward need them.
+    ///
+    /// # Safety
+    /// All arrays and buffers of the run exist; so for all methods of `Run`.
+    pub(super) unsafe fn prepare_candidates(&self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.sort_candidates();
+            self.compute_offsets();
+        }
+        let width = self.kernels.width;
+        let panels = self.buffers.weights_t.count();
+        let work = self.shape().sampled * self.shape().dim * 8;
+        self.share(work, panels, |worker, panel| {
+            // SAFETY: each task packs its own candidates.
+            unsafe { self.pack_weights(worker, panel * width) }
+        });
+    }
+
+    /// Ascending order of ids, equal ids in the order given: then the copies of a class
+    /// stand together, and a label's hits are one range.
+    unsafe fn sort_candidates(&self) {
+        let given = self.step.candidates.ids();
+        let b = &self.buffers;
+        // SAFETY: both buffers have S elements.
+        let (order, ids) = unsafe {
+            (0..given.len()).for_each(|index| b.order.add(index).write(index));
+            b.ids.copy_from_nonoverlapping(given.as_ptr(), given.len());
+            (std::slice::from_raw_parts_mut(b.order, given.len()), std::slice::from_raw_parts_mut(b.ids, given.len()))
+        };
+        if !given.is_sorted() {
+            order.sort_unstable_by_key(|&index| (given[index], index));
+            ids.iter_mut().zip(&*order).for_each(|(id, &index)| *id = given[index]);
+        }
+    }
+
+    unsafe fn compute_offsets(&self) {
+        let counts = self.step.candidates.sampled_counts();
+        let b = &self.buffers;
+        let sampled = self.shape().sampled;
+        for column in 0..sampled.next_multiple_of(self.kernels.width) {
+            // SAFETY: offsets are padded to whole panels; order and ids have S elements.
+            unsafe {
+                let offset = match column < sampled {
+                    true => self.bias(*b.ids.add(column)) - counts.get(*b.order.add(column)).ln(),
+                    false => f64::NEG_INFINITY,
+                };
+                b.offsets.add(column).write(R::from_f64(offset));
+            }
+        }
+    }
+
+    /// A class's bias; 0 where there are none.
+    pub(super) unsafe fn bias(&self, class: i64) -> f64 {
+        // SAFETY: classes were checked against C.
+        self.step.batch.biases.map_or(0.0, |biases| unsafe { read_one::<f64>(&biases, class as usize) })
+    }
+
+    /// Packs one panel's worth of candidates: transposed for the logits, and as they are
+    /// for d_inputs.
+    unsafe fn pack_weights(&self, worker: usize, first: usize) {
+        let b = &self.buffers;
+        let (width, dim) = (self.kernels.width, self.shape().dim);
+        let last = (first + width).min(self.shape().sampled);
+        let panel = first / width;
+        // SAFETY: the buffers are laid out for these shapes; the row buffer is the worker's.
+        unsafe {
+            let row = std::slice::from_raw_parts_mut(b.rows.add(worker * 2 * dim), dim);
+            let columns = b.weights_t.at(panel, 0);
+            for candidate in first..last {
+                read_row(&self.step.batch.weights, *b.ids.add(candidate) as usize, row);
+                if let Some(gradients) = &b.gradients {
+                    gradients.weights.set_row(candidate, row, R::ZERO);
+                }
+                let column = columns.add(candidate - first);
+                row.iter().enumerate().for_each(|(k, &value)| column.add(k * width).write(value));
+            }
+            // Padding takes part in the products: zeros keep it from making NaN.
+            for column in last - first..width {
+                (0..dim).for_each(|k| columns.add(k * width + column).write(R::ZERO));
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Rows of a tensor of any dtype, read into and written from the accumulation type.
+//! Rounding is to nearest even, once, on the way out.
+
+use half::{bf16, f16};
+
+use super::simd::Real;
+use crate::memory::{Dtype, Tensor};
+
+/// Reads the first elements of a row.
+///
+/// # Safety
+/// `row` is inside the tensor, whose memory exists; so for all functions here.
+#[inline]
+pub(crate) unsafe fn read_row<R: Real>(tensor: &Tensor, row: usize, out: &mut [R]) {
+    // SAFETY: the caller's promise, in every arm.
+    unsafe {
+        match tensor.dtype {
+            Dtype::F32 => read(tensor.row::<f32>(row), out, R::from_f32),
+            Dtype::F16 => read(tensor.row::<f16>(row), out, |value| R::from_f32(value.to_f32())),
+            Dtype::Bf16 => read(tensor.row::<bf16>(row), out, |value| R::from_f32(value.to_f32())),
+            Dtype::F64 => read(tensor.row::<f64>(row), out, R::from_f64),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn read<T: Copy, R>(from: *const T, out: &mut [R], convert: impl Fn(T) -> R) {
+    for (index, out) in out.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *out = convert(unsafe { *from.add(index) });
+    }
+}
+
+/// Writes a row, or adds to it.
+#[inline]
+pub(crate) unsafe fn write_row<R: Real>(tensor: &Tensor, row: usize, values: &[R], add: bool) {
+    // SAFETY: the caller's promise, in every arm.
+    unsafe {
+        match tensor.dtype {
+            Dtype::F32 => write(tensor.row::<f32>(row), values, add, R::from_f32, R::to_f32),
+            Dtype::F16 => {
+                write(tensor.row(row), values, add, |old: f16| R::from_f32(old.to_f32()), |new| f16::from_f32(new.to_f32()))
+            }
+            Dtype::Bf16 => {
+                write(tensor.row(row), values, add, |old: bf16| R::from_f32(old.to_f32()), |new| bf16::from_f32(new.to_f32()))
+            }
+            Dtype::F64 => write(tensor.row::<f64>(row), values, add, R::from_f64, R::to_f64),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn write<T: Copy, R: Real>(
+    to: *mut T,
+    values: &[R],
+    add: bool,
+    widen: impl Fn(T) -> R,
+    narrow: impl Fn(R) -> T,
+) {
+    for (index, &value) in values.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let to = to.add(index);
+            to.write(narrow(if add { value.fma(R::ONE, widen(*to)) } else { value }));
+        }
+    }
+}
+
+/// One element of a vector.
+#[inline]
+pub(crate) unsafe fn read_one<R: Real>(tensor: &Tensor, index: usize) -> R {
+    let mut value = [R::ZERO];
+    // SAFETY: the caller's promise; a vector has one element a row.
+    unsafe { read_row(tensor, index, &mut value) };
+    value[0]
+}

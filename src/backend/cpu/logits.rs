@@ -1,0 +1,208 @@
+//! The three products of a chunk: logits, d_weights and d_inputs.
+
+use super::convert::{read_row, write_row};
+use super::gemm::{DEPTH, Left, Product};
+use super::kernels::Logits;
+use super::simd::Real;
+use super::step::{Chunk, Run};
+use super::workspace::{GROUP, GradientBuffers, Hit};
+use crate::memory::Tensor;
+
+impl<R: Real> Run<'_, R> {
+    /// Starts the sums over all rows.
+    pub(super) unsafe fn clear(&self, gradients: &GradientBuffers<R>) {
+        let shape = self.shape();
+        let work = shape.sampled * shape.dim;
+        self.share(work, gradients.d_weights.count(), |_, panel| {
+            // SAFETY: each task clears its own panel.
+            unsafe { gradients.d_weights.at(panel, 0).write_bytes(0, shape.sampled * self.kernels.width) };
+        });
+        // SAFETY: the buffers have these sizes; zero bytes are the number 0.
+        unsafe {
+            gradients.d_biases.write_bytes(0, shape.sampled.next_multiple_of(self.kernels.width));
+            gradients.d_true.write_bytes(0, shape.rows * shape.num_true);
+        }
+    }
+
+    fn operations(&self, chunk: Chunk) -> usize {
+        2 * chunk.rows * self.shape().sampled * self.shape().dim
+    }
+
+    /// Logits by groups of panels. Forward takes their maxima and sums; backward, which
+    /// knows the log-sum-exp, goes on to gradients while the panel is in the cache.
+    pub(super) unsafe fn compute_logits(&self, chunk: Chunk) {
+        let b = &self.buffers;
+        let width = self.kernels.width;
+        let panels = b.weights_t.count();
+        self.share(self.operations(chunk), self.groups(), |worker, group| {
+            // SAFETY: state and, in a plain forward, the panel are the worker's; the
+            // panels of the group are the task's.
+            unsafe {
+                let state = match self.step.forward {
+                    true => b.states.add(worker * b.chunk * width),
+                    false => std::ptr::null_mut(),
+                };
+                if self.step.forward {
+                    self.start_states(state, chunk.rows);
+                }
+                for panel in group * GROUP..((group + 1) * GROUP).min(panels) {
+                    let at = b.logits.at(if b.gradients.is_some() { panel } else { worker }, 0);
+                    self.logits_panel(chunk, panel, at, state);
+                    if !self.step.forward {
+                        self.gradients_panel(chunk, panel, at);
+                    }
+                }
+                if self.step.forward {
+                    for row in 0..chunk.rows {
+                        let partial = (self.kernels.finish)(state.add(row * width));
+                        b.partial.add(group * b.chunk + row).write(partial);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Nothing seen: the lowest maximum that is still a number, and a sum of 0.
+    unsafe fn start_states(&self, state: *mut R, rows: usize) {
+        let half = self.kernels.width / 2;
+        for place in 0..rows * self.kernels.width {
+            let start = if place % self.kernels.width < half { R::LOWEST } else { R::ZERO };
+            // SAFETY: a state is `width` numbers a row.
+            unsafe { state.add(place).write(start) };
+        }
+    }
+
+    unsafe fn logits_panel(&self, chunk: Chunk, panel: usize, at: *mut R, state: *mut R) {
+        let b = &self.buffers;
+        // SAFETY: the operands are laid out for these shapes.
+        unsafe {
+            (self.kernels.product)(&Product {
+                rows: chunk.rows,
+                first: 0,
+                depth: self.shape().dim,
+                left: Left::rows(&b.inputs, 0),
+                right: b.weights_t.at(panel, 0),
+                out: at,
+                accumulate: false,
+            });
+            self.mask_hits(chunk, panel, at);
+            let offset = b.offsets.add(panel * self.kernels.width);
+            (self.kernels.accumulate)(&Logits { data: at, rows: chunk.rows, offset }, state);
+        }
+    }
+
+    /// Puts -inf where a candidate is one of the row's labels.
+    unsafe fn mask_hits(&self, chunk: Chunk, panel: usize, at: *mut R) {
+        let width = self.kernels.width;
+        let (start, end) = (panel * width, (panel + 1) * width);
+        // SAFETY: `hits` holds as many as the chunk says, in rows of the chunk.
+        unsafe {
+            let hits: &[Hit] = std::slice::from_raw_parts(self.buffers.hits, chunk.hits);
+            let from = hits.partition_point(|hit| hit.last <= start);
+            for hit in hits[from..].iter().take_while(|hit| hit.first < end) {
+                for column in hit.first.max(start)..hit.last.min(end) {
+                    at.add(hit.row * width + column - start).write(R::NEG_INFINITY);
+                }
+            }
+        }
+    }
+
+    /// Gradients of the logits, once the log-sum-exp is known.
+    pub(super) unsafe fn compute_gradients(&self, chunk: Chunk) {
+        let panels = self.buffers.weights_t.count();
+        self.share(self.operations(chunk), panels, |_, panel| {
+            // SAFETY: each task has its own panel.
+            unsafe { self.gradients_panel(chunk, panel, self.buffers.logits.at(panel, 0)) };
+        });
+    }
+
+    /// Turns a panel of logits into their gradients and adds its part of d_weights and
+    /// d_biases, whose rows are this panel's classes.
+    unsafe fn gradients_panel(&self, chunk: Chunk, panel: usize, at: *mut R) {
+        let b = &self.buffers;
+        let (Some(gradients), Some(outputs)) = (&b.gradients, &self.step.gradients) else { return };
+        let width = self.kernels.width;
+        let first = panel * width;
+        // SAFETY: the operands are laid out for these shapes.
+        unsafe {
+            (self.kernels.gradients)(at, std::slice::from_raw_parts(b.scales, chunk.rows));
+            if outputs.d_biases.is_some() {
+                (self.kernels.column_sums)(at, chunk.rows, gradients.d_biases.add(first));
+            }
+            if outputs.d_weights.is_none() {
+                return;
+            }
+            for columns in 0..b.inputs.count() {
+                (self.kernels.product)(&Product {
+                    rows: width.min(self.shape().sampled - first),
+                    first: 0,
+                    depth: chunk.rows,
+                    left: Left::transposed(&b.logits, panel),
+                    right: b.inputs.at(columns, 0),
+                    out: gradients.d_weights.at(columns, first),
+                    accumulate: true,
+                });
+            }
+        }
+    }
+
+    /// d_inputs of a chunk: gradients x weights, then each label's part, then out.
+    pub(super) unsafe fn compute_d_inputs(&self, chunk: Chunk, d_inputs: &Tensor) {
+        let b = &self.buffers;
+        let gradients = self.gradient_buffers();
+        let sampled = self.shape().sampled;
+        self.share_rows(self.operations(chunk), chunk, |worker, first, last| {
+            // Blocks of k outside, so that a block of gradients stays in the cache while
+            // the panels of weights pass by.
+            for k in (0..sampled).step_by(DEPTH) {
+                for columns in 0..gradients.weights.count() {
+                    // SAFETY: the operands are laid out for these shapes; rows are the task's.
+                    unsafe {
+                        (self.kernels.product)(&Product {
+                            rows: last - first,
+                            first: k,
+                            depth: DEPTH.min(sampled - k),
+                            left: Left::rows(&b.logits, first),
+                            right: gradients.weights.at(columns, 0),
+                            out: gradients.d_inputs.at(columns, first),
+                            accumulate: k > 0,
+                        });
+                    }
+                }
+            }
+            // SAFETY: as above; the row buffers are the worker's.
+            unsafe { (first..last).for_each(|row| self.write_d_inputs(chunk, row, worker, d_inputs)) };
+        });
+    }
+
+    unsafe fn write_d_inputs(&self, chunk: Chunk, row: usize, worker: usize, d_inputs: &Tensor) {
+        let b = &self.buffers;
+        let gradients = self.gradient_buffers();
+        let (dim, num_true) = (self.shape().dim, self.shape().num_true);
+        // SAFETY: the buffers are laid out for these shapes, labels were checked.
+        unsafe {
+            let n = self.row(chunk, row);
+            let sum = std::slice::from_raw_parts_mut(b.rows.add(worker * 2 * dim), dim);
+            let weight = std::slice::from_raw_parts_mut(b.rows.add((worker * 2 + 1) * dim), dim);
+            match (*b.scales.add(row)).coefficient == R::ZERO {
+                true => sum.fill(R::ZERO),
+                false => gradients.d_inputs.get_row(row, sum),
+            }
+            for place in n * num_true..(n + 1) * num_true {
+                let gradient = *gradients.d_true.add(place);
+                if gradient != R::ZERO {
+                    read_row(&self.step.batch.weights, self.step.batch.labels.get(place) as usize, weight);
+                    add_scaled(sum, gradient, weight);
+                }
+            }
+            write_row(d_inputs, n, sum, false);
+        }
+    }
+}
+
+/// sum += factor * row.
+pub(super) fn add_scaled<R: Real>(sum: &mut [R], factor: R, row: &[R]) {
+    for (sum, &value) in sum.iter_mut().zip(row) {
+        *sum = factor.fma(value, *sum);
+    }
+}

@@ -1,0 +1,108 @@
+//! The CPU engine: rows in chunks, logits by panels of classes, 6 N S d operations a
+//! step and no N x S array beyond a chunk.
+//!
+//! ```text
+//! candidates   sort ids, pack the sampled weights twice (as they are, transposed)
+//! for each chunk of rows
+//!   rows       pack inputs, true logits, accidental hits
+//!   logits     inputs x weights^T by panels; maximum and sum of each row   (classes shared)
+//!   rows       log-sum-exp, loss, the scale of each row's gradient         (rows shared)
+//!   gradients  logits -> their gradients; d_weights += gradients^T x inputs (classes shared)
+//!   d_inputs   gradients x weights, and the labels' part                   (rows shared)
+//! merge        candidates' and labels' rows into unique ascending rows
+//! ```
+//!
+//! Forward stops after the loss; backward takes the log-sum-exp from the caller and goes
+//! from logits straight to gradients. Every number is computed by one task in one fixed
+//! order, so threads do not show in the results.
+
+mod candidates;
+mod convert;
+mod gemm;
+mod kernels;
+mod logits;
+mod merge;
+mod panels;
+mod rows;
+mod simd;
+#[cfg(target_arch = "x86_64")]
+mod simd_x86;
+mod step;
+mod team;
+mod workspace;
+
+use crate::args::Shape;
+use crate::backend::{Step, WorkspaceSize};
+use crate::error::{Error, Result};
+use crate::memory::{Arena, Dtype};
+use kernels::{Kernels, Machine};
+use simd::Real;
+use step::Run;
+use team::Team;
+use workspace::Buffers;
+
+pub(crate) struct Engine {
+    machine: Machine,
+    team: Team,
+}
+
+/// Tells how many threads a handle has that asks for none in particular.
+const THREADS: &str = "SAMPLED_SOFTMAX_NUM_THREADS";
+
+impl Engine {
+    pub(crate) fn new(num_threads: u32) -> Result<Engine> {
+        let threads = match num_threads {
+            0 => default_threads()?,
+            threads => threads as usize,
+        };
+        Ok(Engine { machine: Machine::detect()?, team: Team::new(threads)? })
+    }
+
+    pub(crate) fn workspace_size(&self, shape: &Shape) -> WorkspaceSize {
+        match shape.real {
+            Dtype::F64 => self.measure(shape, self.machine.f64),
+            _ => self.measure(shape, self.machine.f32),
+        }
+    }
+
+    fn measure<R: Real>(&self, shape: &Shape, kernels: &Kernels<R>) -> WorkspaceSize {
+        let bytes = |gradients| {
+            let mut arena = Arena::measure();
+            Buffers::lay_out(shape, kernels, self.team.threads(), gradients, &mut arena);
+            arena.bytes()
+        };
+        WorkspaceSize { forward: bytes(false), backward: bytes(true) }
+    }
+
+    /// # Safety
+    /// `workspace` has the size that `workspace_size` says, and the arrays of `step`
+    /// exist.
+    pub(crate) unsafe fn run(&self, step: &Step<'_>, workspace: *mut u8) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match step.batch.shape.real {
+                Dtype::F64 => self.run_in(self.machine.f64, step, workspace),
+                _ => self.run_in(self.machine.f32, step, workspace),
+            }
+        }
+        Ok(())
+    }
+
+    unsafe fn run_in<R: Real>(&self, kernels: &'static Kernels<R>, step: &Step<'_>, workspace: *mut u8) {
+        let mut arena = Arena::over(workspace);
+        let gradients = step.gradients.is_some();
+        let buffers = Buffers::lay_out(&step.batch.shape, kernels, self.team.threads(), gradients, &mut arena);
+        // SAFETY: the caller's promise.
+        unsafe { Run::new(step, kernels, &self.team, buffers).all() }
+    }
+}
+
+fn default_threads() -> Result<usize> {
+    let Ok(text) = std::env::var(THREADS) else {
+        return Ok(std::thread::available_parallelism().map_or(1, usize::from));
+    };
+    match text.trim().parse() {
+        Ok(threads @ 1..=1024) => Ok(threads),
+        _ => Err(Error::InvalidValue(format!("{THREADS}={text} is not a number from 1 to 1024"))),
+    }
+}

@@ -1,0 +1,172 @@
+//! Views of the caller's memory: tensors with a dtype and a row stride, the regions
+//! they cover, and the arena that cuts a workspace into buffers.
+
+use crate::error::{Error, Result};
+
+/// Element type of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dtype {
+    F32,
+    F16,
+    Bf16,
+    F64,
+}
+
+impl Dtype {
+    /// Bytes of one element, which is its alignment too.
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Dtype::F16 | Dtype::Bf16 => 2,
+            Dtype::F32 => 4,
+            Dtype::F64 => 8,
+        }
+    }
+}
+
+/// Rows of elements somewhere in the caller's memory; a vector has one element a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tensor {
+    pub(crate) data: *mut u8,
+    pub(crate) dtype: Dtype,
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    /// Elements from one row to the next.
+    pub(crate) stride: usize,
+}
+
+// SAFETY: a tensor is an address with a shape; who writes through it is decided by the
+// engine, which gives every row to one thread.
+unsafe impl Send for Tensor {}
+// SAFETY: as above.
+unsafe impl Sync for Tensor {}
+
+impl Tensor {
+    /// Address of a row's first element.
+    ///
+    /// # Safety
+    /// `row < self.rows`, and the tensor's memory exists.
+    #[inline]
+    pub(crate) unsafe fn row<T>(&self, row: usize) -> *mut T {
+        // SAFETY: inside the tensor by the caller's promise; the byte offset was
+        // checked against isize::MAX when the tensor was made.
+        unsafe { self.data.add(row * self.stride * self.dtype.size()).cast() }
+    }
+
+    /// The memory it covers.
+    pub(crate) fn region(&self, name: &'static str, written: bool) -> Region {
+        let size = self.dtype.size();
+        Region {
+            name,
+            written,
+            start: self.data as usize,
+            rows: self.rows,
+            row_bytes: self.cols * size,
+            stride_bytes: self.stride * size,
+        }
+    }
+}
+
+/// Memory of one argument: `rows` pieces of `row_bytes`, `stride_bytes` apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Region {
+    name: &'static str,
+    written: bool,
+    start: usize,
+    rows: usize,
+    row_bytes: usize,
+    stride_bytes: usize,
+}
+
+impl Region {
+    /// A piece without gaps.
+    pub(crate) fn flat<T>(name: &'static str, data: *const T, count: usize, written: bool) -> Region {
+        let row_bytes = count * size_of::<T>();
+        Region { name, written, start: data as usize, rows: 1, row_bytes, stride_bytes: row_bytes }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start == 0 || self.rows == 0 || self.row_bytes == 0
+    }
+
+    fn end(&self) -> usize {
+        self.start.saturating_add((self.rows - 1) * self.stride_bytes + self.row_bytes)
+    }
+
+    /// Whether a byte belongs to both. Two column ranges of one wide matrix interleave
+    /// without overlapping; that is recognised where their strides are equal.
+    fn overlaps(&self, other: &Region) -> bool {
+        if self.is_empty() || other.is_empty() {
+            return false;
+        }
+        if self.end() <= other.start || other.end() <= self.start {
+            return false;
+        }
+        let stride = self.stride_bytes;
+        if stride != other.stride_bytes || self.rows == 1 || other.rows == 1 {
+            return true;
+        }
+        let (first, second) = if self.start <= other.start { (self, other) } else { (other, self) };
+        let offset = (second.start - first.start) % stride;
+        offset < first.row_bytes || offset + second.row_bytes > stride
+    }
+}
+
+/// All regions of one call, checked against one another without touching the heap.
+pub(crate) struct Regions {
+    list: [Option<Region>; 24],
+    count: usize,
+}
+
+impl Regions {
+    pub(crate) fn new() -> Regions {
+        Regions { list: [None; 24], count: 0 }
+    }
+
+    /// Adds a region, or fails if it shares memory with an earlier one and either is
+    /// written.
+    pub(crate) fn add(&mut self, region: Region) -> Result<()> {
+        for earlier in self.list[..self.count].iter().flatten() {
+            if (earlier.written || region.written) && earlier.overlaps(&region) {
+                return Err(Error::Overlap(earlier.name, region.name));
+            }
+        }
+        self.list[self.count] = Some(region);
+        self.count += 1;
+        Ok(())
+    }
+}
+
+/// Cuts a workspace into aligned buffers. Without memory behind it, it only measures:
+/// the same code says how much is needed and lays it out.
+pub(crate) struct Arena {
+    base: *mut u8,
+    used: usize,
+}
+
+/// A cache line, and the widest vector.
+pub(crate) const ALIGNMENT: usize = 64;
+
+impl Arena {
+    /// An arena that only measures.
+    pub(crate) fn measure() -> Arena {
+        Arena { base: std::ptr::null_mut(), used: 0 }
+    }
+
+    /// An arena over the caller's workspace, whatever its alignment.
+    pub(crate) fn over(workspace: *mut u8) -> Arena {
+        Arena { base: workspace, used: workspace.align_offset(ALIGNMENT) }
+    }
+
+    /// The next `count` elements.
+    pub(crate) fn take<T>(&mut self, count: usize) -> *mut T {
+        let buffer = self.base.wrapping_add(self.used).cast();
+        self.used += (count * size_of::<T>()).next_multiple_of(ALIGNMENT);
+        buffer
+    }
+
+    /// Bytes to ask of the caller for all that was taken from a measuring arena, with
+    /// room to align the first buffer.
+    pub(crate) fn bytes(&self) -> usize {
+        self.used + ALIGNMENT
+    }
+}

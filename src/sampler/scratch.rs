@@ -1,0 +1,66 @@
+//! Memory that a sampler keeps from draw to draw, so that draws allocate nothing.
+
+use super::exponential_keys::Key;
+use super::membership::Membership;
+use crate::error::{Error, Result};
+
+/// Working memory of a draw.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// Empty between draws. Made at creation where drawn classes are distinct, else by
+    /// the first draw that excludes any.
+    membership: Option<Membership>,
+    buffers: Buffers,
+}
+
+/// Buffers of the ways to draw that need some.
+#[derive(Default)]
+pub(super) struct Buffers {
+    /// Of [`super::exponential_keys`].
+    pub(super) keys: Vec<Key>,
+    /// Of [`super::replacement`].
+    pub(super) arrivals: Vec<f64>,
+}
+
+impl Scratch {
+    /// The empty set with room for `members` classes, and the buffers. A sampler always
+    /// passes the same `num_classes` and `num_sampled`.
+    ///
+    /// # Errors
+    /// `HostMemory`.
+    pub(super) fn members(
+        &mut self,
+        num_classes: i64,
+        num_sampled: usize,
+        members: usize,
+    ) -> Result<(&mut Membership, &mut Buffers)> {
+        let membership = match &mut self.membership {
+            Some(membership) => membership,
+            none => none.insert(Membership::new(num_classes, num_sampled)?),
+        };
+        membership.reserve(members)?;
+        Ok((membership, &mut self.buffers))
+    }
+
+    /// Empties what a draw that failed has left behind.
+    pub(super) fn clear(&mut self) {
+        if let Some(membership) = &mut self.membership {
+            membership.clear();
+        }
+    }
+}
+
+/// Room for `additional` more elements, or an error instead of an abort.
+///
+/// # Errors
+/// `HostMemory`.
+pub(super) fn reserve_exact<T>(
+    vec: &mut Vec<T>,
+    additional: usize,
+    purpose: &'static str,
+) -> Result<()> {
+    vec.try_reserve_exact(additional).map_err(|_| Error::HostMemory {
+        bytes: additional.saturating_mul(size_of::<T>()),
+        purpose,
+    })
+}
