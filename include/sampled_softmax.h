@@ -28,15 +28,20 @@
  *              SSL_INIT(config);
  *              config.num_classes = 793471;
  *              config.num_sampled = 8192;
+ *
+ *          examples/c/train.c is a complete program.
  * Memory   All arrays, the workspace included, are the caller's and are used only until
  *          the call returns (CPU) or its work on the stream is done (CUDA). From a
  *          handle's second call of a kind on, nothing is allocated. Outputs must not
  *          overlap inputs, the workspace or one another. A pointer may be NULL where its
- *          array has no elements. Pointers need the alignment of their element type.
+ *          array has no elements. Pointers need the alignment of their element type. The
+ *          structs themselves are never written, which is what const says of them; the
+ *          arrays they lead to are, where a field says so.
  * Errors   Every function returns an ssl_status; ssl_last_error has the message. A call
  *          that fails on its arguments has written nothing. 0 is the default of every
- *          field; what is named reserved must be 0; later versions append fields, and
- *          refuse a longer struct only if it uses fields they do not know.
+ *          field; what is named reserved must be 0. Later versions only append fields: a
+ *          shorter struct is taken with defaults for what it lacks, and a longer one
+ *          unless it sets fields that the library does not know.
  * Threads  A handle may be used by several threads at once, except for ssl_destroy. In
  *          a child process made by fork(), a CPU handle goes on working, on the calling
  *          thread alone.
@@ -46,17 +51,17 @@
  *          included together.
  */
 
-#if defined(SSL_API)
+#if defined(SAMPLED_SOFTMAX_API)
 /* defined by whoever builds the library */
 #elif defined(_WIN32)
-#define SSL_API __declspec(dllimport)
+#define SAMPLED_SOFTMAX_API __declspec(dllimport)
 #else
-#define SSL_API __attribute__((visibility("default")))
+#define SAMPLED_SOFTMAX_API __attribute__((visibility("default")))
 #endif
 
 /* Sets every field of a struct of this library to its default. */
 #define SSL_INIT(object)                                                                  \
-    (memset(&(object), 0, sizeof(object)), (object).struct_size = (uint32_t)sizeof(object))
+    (memset(&(object), 0, sizeof(object)), (object).struct_size = sizeof(object))
 
 
 // Version of this header. `ssl_version()` gives the version of the library.
@@ -131,7 +136,7 @@
 // The CPU engine: host pointers, `stream` must be NULL.
 #define SSL_BACKEND_CPU 0
 
-// The CUDA engine: device pointers, `stream` is a `CUstream`.
+// The CUDA engine: device pointers, `stream` is a `CUstream` or `cudaStream_t`.
 #define SSL_BACKEND_CUDA 1
 
 // IEEE binary32.
@@ -159,7 +164,8 @@
 // the most frequent to the least.
 #define SSL_SAMPLER_LOG_UNIFORM 1
 
-// P(k) proportional to weight^distortion, the weights from memory or a file.
+// P(k) proportional to weight^distortion, the weights from memory or a file. A class
+// of weight 0 or a reserved id is never drawn, and as a label it is an error.
 #define SSL_SAMPLER_FIXED_UNIGRAM 2
 
 // P(k) proportional to 1 + how often k has been a label.
@@ -226,7 +232,7 @@ typedef int32_t ssl_status;
 
 // What `ssl_create` makes. Copied; nothing of it need outlive the call.
 typedef struct ssl_config {
-    // `sizeof(ssl_config)`.
+    // `sizeof(ssl_config)`, set by SSL_INIT.
     uint32_t struct_size;
     // `SSL_BACKEND_*`.
     uint32_t backend;
@@ -289,7 +295,7 @@ typedef struct ssl_config {
 
 // What a loss is computed of. Read only. Forward and backward take the same one.
 typedef struct ssl_batch {
-    // `sizeof(ssl_batch)`.
+    // `sizeof(ssl_batch)`, set by SSL_INIT.
     uint32_t struct_size;
     // `SSL_DTYPE_*` of `inputs`.
     uint32_t inputs_dtype;
@@ -328,7 +334,7 @@ typedef struct ssl_batch {
 // The sampled classes and how often each was to be expected. Written by a call that
 // draws, read by all others: keep it from forward to backward.
 typedef struct ssl_candidates {
-    // `sizeof(ssl_candidates)`.
+    // `sizeof(ssl_candidates)`, set by SSL_INIT.
     uint32_t struct_size;
     // `SSL_CANDIDATES_*`. `ssl_backward` reads whatever this says.
     uint32_t source;
@@ -358,12 +364,12 @@ typedef struct ssl_candidates {
 
 // The loss and what backward needs of it.
 typedef struct ssl_loss {
-    // `sizeof(ssl_loss)`.
+    // `sizeof(ssl_loss)`, set by SSL_INIT.
     uint32_t struct_size;
     // Must be 0.
     uint32_t reserved;
-    // `[N]`, or `[1]` with a reduction. float32; float64 where `inputs` is. Not
-    // touched by `ssl_backward`.
+    // `[N]`, or `[1]` with a reduction, written. float32; float64 where `inputs` is.
+    // Not looked at by `ssl_backward`, where it may be NULL.
     void *loss;
     // `[N]`, always float64: the logarithm of each row's normaliser. Written by
     // forward where not NULL, read by `ssl_backward`.
@@ -376,7 +382,7 @@ typedef struct ssl_loss {
 
 // The gradients and the upstream gradient. A NULL output is not computed.
 typedef struct ssl_gradients {
-    // `sizeof(ssl_gradients)`.
+    // `sizeof(ssl_gradients)`, set by SSL_INIT.
     uint32_t struct_size;
     // `SSL_GRADIENTS_*`.
     uint32_t layout;
@@ -403,7 +409,8 @@ typedef struct ssl_gradients {
     // Sparse: `[row_capacity]`, written. Dense: `[C]`, added into.
     void *d_biases;
     // Sparse only, `[row_capacity]`: the classes that have a gradient, ascending,
-    // each once; -1 behind the last.
+    // each once; -1 behind the last. Not looked at, like the two fields below, where
+    // both `d_weights` and `d_biases` are NULL.
     int64_t *row_ids;
     // Sparse only, 1 element: how many rows were written. Values behind them are
     // not touched.
@@ -428,7 +435,7 @@ extern "C" {
 //
 // The caller promises:
 // `config` and what it points to are readable; `out_handle` is writable.
-SSL_API
+SAMPLED_SOFTMAX_API
 ssl_status ssl_create(const struct ssl_config *config,
                       struct ssl_handle **out_handle);
 
@@ -441,10 +448,14 @@ ssl_status ssl_create(const struct ssl_config *config,
 // `workspace` is scratch of at least the forward size of `ssl_workspace_size`, of
 // any alignment; nothing in it need be kept.
 //
+// Errors to expect: `SSL_STATUS_LABEL_RANGE`, `SSL_STATUS_EXPECTED_COUNT` (a label
+// that the sampler never draws), `SSL_STATUS_WORKSPACE`, and `SSL_STATUS_INVALID_VALUE`
+// where too few classes are left to draw from.
+//
 // The caller promises:
 // Every pointer that is not NULL leads to as much memory as `ssl_config` and
 // `ssl_batch` say, on the handle's device.
-SSL_API
+SAMPLED_SOFTMAX_API
 ssl_status ssl_forward(struct ssl_handle *handle,
                        const struct ssl_batch *batch,
                        const struct ssl_candidates *candidates,
@@ -463,7 +474,7 @@ ssl_status ssl_forward(struct ssl_handle *handle,
 //
 // The caller promises:
 // As `ssl_forward`.
-SSL_API
+SAMPLED_SOFTMAX_API
 ssl_status ssl_backward(struct ssl_handle *handle,
                         const struct ssl_batch *batch,
                         const struct ssl_candidates *candidates,
@@ -481,7 +492,7 @@ ssl_status ssl_backward(struct ssl_handle *handle,
 //
 // The caller promises:
 // As `ssl_forward`.
-SSL_API
+SAMPLED_SOFTMAX_API
 ssl_status ssl_forward_backward(struct ssl_handle *handle,
                                 const struct ssl_batch *batch,
                                 const struct ssl_candidates *candidates,
@@ -500,7 +511,7 @@ ssl_status ssl_forward_backward(struct ssl_handle *handle,
 //
 // The caller promises:
 // As `ssl_forward`.
-SSL_API
+SAMPLED_SOFTMAX_API
 ssl_status ssl_sample(struct ssl_handle *handle,
                       const struct ssl_batch *batch,
                       const struct ssl_candidates *candidates,
@@ -509,12 +520,13 @@ ssl_status ssl_sample(struct ssl_handle *handle,
 // Says how many bytes of workspace a batch needs: `*forward` for `ssl_forward`,
 // `*backward` for `ssl_backward` and `ssl_forward_backward`. Either may be NULL.
 //
-// Of `batch` only `num_rows`, `dim` and the dtypes are read. The sizes do not grow
-// when `num_rows` shrinks, so one workspace serves every batch up to a largest.
+// Of `batch` only `num_rows`, `dim` and `inputs_dtype` are read; which gradients will
+// be asked for does not matter. The sizes do not grow when `num_rows` shrinks, so one
+// workspace serves every batch up to a largest.
 //
 // The caller promises:
 // `forward` and `backward` are NULL or writable.
-SSL_API
+SAMPLED_SOFTMAX_API
 ssl_status ssl_workspace_size(const struct ssl_handle *handle,
                               const struct ssl_batch *batch,
                               size_t *forward,
@@ -527,15 +539,15 @@ ssl_status ssl_workspace_size(const struct ssl_handle *handle,
 //
 // The caller promises:
 // `handle` is NULL or came from `ssl_create` and has not been destroyed.
-SSL_API
+SAMPLED_SOFTMAX_API
 ssl_status ssl_destroy(struct ssl_handle *handle);
 
 // The library's version: major << 16 | minor << 8 | patch.
-SSL_API
+SAMPLED_SOFTMAX_API
 uint32_t ssl_version(void);
 
 // A status in words. Static, never NULL, also for a status this library does not know.
-SSL_API
+SAMPLED_SOFTMAX_API
 const char *ssl_status_string(ssl_status status);
 
 // Copies the message of the last call that failed on this thread, in UTF-8: it names
@@ -547,13 +559,13 @@ const char *ssl_status_string(ssl_status status);
 //
 // The caller promises:
 // `buffer` is NULL or has room for `size` bytes.
-SSL_API
+SAMPLED_SOFTMAX_API
 size_t ssl_last_error(char *buffer,
                       size_t size);
 
 // 1 if `ssl_create` can make a handle on this `SSL_BACKEND_*` here, else 0 with the
 // reason in `ssl_last_error`.
-SSL_API
+SAMPLED_SOFTMAX_API
 int32_t ssl_backend_available(uint32_t backend);
 
 #ifdef __cplusplus

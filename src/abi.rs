@@ -60,7 +60,7 @@ pub const SSL_STATUS_PANIC: i32 = 9001;
 
 /// The CPU engine: host pointers, `stream` must be NULL.
 pub const SSL_BACKEND_CPU: u32 = 0;
-/// The CUDA engine: device pointers, `stream` is a `CUstream`.
+/// The CUDA engine: device pointers, `stream` is a `CUstream` or `cudaStream_t`.
 pub const SSL_BACKEND_CUDA: u32 = 1;
 
 /// IEEE binary32.
@@ -82,7 +82,8 @@ pub const SSL_SAMPLER_UNIFORM: u32 = 0;
 /// P(k) = ln((k + 2) / (k + 1)) / ln(C + 1): Zipf's law for classes numbered from
 /// the most frequent to the least.
 pub const SSL_SAMPLER_LOG_UNIFORM: u32 = 1;
-/// P(k) proportional to weight^distortion, the weights from memory or a file.
+/// P(k) proportional to weight^distortion, the weights from memory or a file. A class
+/// of weight 0 or a reserved id is never drawn, and as a label it is an error.
 pub const SSL_SAMPLER_FIXED_UNIGRAM: u32 = 2;
 /// P(k) proportional to 1 + how often k has been a label.
 pub const SSL_SAMPLER_LEARNED_UNIGRAM: u32 = 3;
@@ -133,7 +134,7 @@ pub const SSL_GRADIENTS_DENSE: u32 = 1;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ssl_config {
-    /// `sizeof(ssl_config)`.
+    /// `sizeof(ssl_config)`, set by SSL_INIT.
     pub struct_size: u32,
     /// `SSL_BACKEND_*`.
     pub backend: u32,
@@ -198,7 +199,7 @@ pub struct ssl_config {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ssl_batch {
-    /// `sizeof(ssl_batch)`.
+    /// `sizeof(ssl_batch)`, set by SSL_INIT.
     pub struct_size: u32,
     /// `SSL_DTYPE_*` of `inputs`.
     pub inputs_dtype: u32,
@@ -239,7 +240,7 @@ pub struct ssl_batch {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ssl_candidates {
-    /// `sizeof(ssl_candidates)`.
+    /// `sizeof(ssl_candidates)`, set by SSL_INIT.
     pub struct_size: u32,
     /// `SSL_CANDIDATES_*`. `ssl_backward` reads whatever this says.
     pub source: u32,
@@ -271,12 +272,12 @@ pub struct ssl_candidates {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ssl_loss {
-    /// `sizeof(ssl_loss)`.
+    /// `sizeof(ssl_loss)`, set by SSL_INIT.
     pub struct_size: u32,
     /// Must be 0.
     pub reserved: u32,
-    /// `[N]`, or `[1]` with a reduction. float32; float64 where `inputs` is. Not
-    /// touched by `ssl_backward`.
+    /// `[N]`, or `[1]` with a reduction, written. float32; float64 where `inputs` is.
+    /// Not looked at by `ssl_backward`, where it may be NULL.
     pub loss: *mut c_void,
     /// `[N]`, always float64: the logarithm of each row's normaliser. Written by
     /// forward where not NULL, read by `ssl_backward`.
@@ -291,7 +292,7 @@ pub struct ssl_loss {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ssl_gradients {
-    /// `sizeof(ssl_gradients)`.
+    /// `sizeof(ssl_gradients)`, set by SSL_INIT.
     pub struct_size: u32,
     /// `SSL_GRADIENTS_*`.
     pub layout: u32,
@@ -318,7 +319,8 @@ pub struct ssl_gradients {
     /// Sparse: `[row_capacity]`, written. Dense: `[C]`, added into.
     pub d_biases: *mut c_void,
     /// Sparse only, `[row_capacity]`: the classes that have a gradient, ascending,
-    /// each once; -1 behind the last.
+    /// each once; -1 behind the last. Not looked at, like the two fields below, where
+    /// both `d_weights` and `d_biases` are NULL.
     pub row_ids: *mut i64,
     /// Sparse only, 1 element: how many rows were written. Values behind them are
     /// not touched.

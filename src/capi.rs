@@ -92,6 +92,10 @@ pub unsafe extern "C" fn ssl_create(
 /// `workspace` is scratch of at least the forward size of `ssl_workspace_size`, of
 /// any alignment; nothing in it need be kept.
 ///
+/// Errors to expect: `SSL_STATUS_LABEL_RANGE`, `SSL_STATUS_EXPECTED_COUNT` (a label
+/// that the sampler never draws), `SSL_STATUS_WORKSPACE`, and `SSL_STATUS_INVALID_VALUE`
+/// where too few classes are left to draw from.
+///
 /// # Safety
 /// Every pointer that is not NULL leads to as much memory as `ssl_config` and
 /// `ssl_batch` say, on the handle's device.
@@ -216,8 +220,9 @@ pub unsafe extern "C" fn ssl_sample(
 /// Says how many bytes of workspace a batch needs: `*forward` for `ssl_forward`,
 /// `*backward` for `ssl_backward` and `ssl_forward_backward`. Either may be NULL.
 ///
-/// Of `batch` only `num_rows`, `dim` and the dtypes are read. The sizes do not grow
-/// when `num_rows` shrinks, so one workspace serves every batch up to a largest.
+/// Of `batch` only `num_rows`, `dim` and `inputs_dtype` are read; which gradients will
+/// be asked for does not matter. The sizes do not grow when `num_rows` shrinks, so one
+/// workspace serves every batch up to a largest.
 ///
 /// # Safety
 /// `forward` and `backward` are NULL or writable.

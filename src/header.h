@@ -20,15 +20,20 @@
  *              SSL_INIT(config);
  *              config.num_classes = 793471;
  *              config.num_sampled = 8192;
+ *
+ *          examples/c/train.c is a complete program.
  * Memory   All arrays, the workspace included, are the caller's and are used only until
  *          the call returns (CPU) or its work on the stream is done (CUDA). From a
  *          handle's second call of a kind on, nothing is allocated. Outputs must not
  *          overlap inputs, the workspace or one another. A pointer may be NULL where its
- *          array has no elements. Pointers need the alignment of their element type.
+ *          array has no elements. Pointers need the alignment of their element type. The
+ *          structs themselves are never written, which is what const says of them; the
+ *          arrays they lead to are, where a field says so.
  * Errors   Every function returns an ssl_status; ssl_last_error has the message. A call
  *          that fails on its arguments has written nothing. 0 is the default of every
- *          field; what is named reserved must be 0; later versions append fields, and
- *          refuse a longer struct only if it uses fields they do not know.
+ *          field; what is named reserved must be 0. Later versions only append fields: a
+ *          shorter struct is taken with defaults for what it lacks, and a longer one
+ *          unless it sets fields that the library does not know.
  * Threads  A handle may be used by several threads at once, except for ssl_destroy. In
  *          a child process made by fork(), a CPU handle goes on working, on the calling
  *          thread alone.
@@ -38,14 +43,14 @@
  *          included together.
  */
 
-#if defined(SSL_API)
+#if defined(SAMPLED_SOFTMAX_API)
 /* defined by whoever builds the library */
 #elif defined(_WIN32)
-#define SSL_API __declspec(dllimport)
+#define SAMPLED_SOFTMAX_API __declspec(dllimport)
 #else
-#define SSL_API __attribute__((visibility("default")))
+#define SAMPLED_SOFTMAX_API __attribute__((visibility("default")))
 #endif
 
 /* Sets every field of a struct of this library to its default. */
 #define SSL_INIT(object)                                                                  \
-    (memset(&(object), 0, sizeof(object)), (object).struct_size = (uint32_t)sizeof(object))
+    (memset(&(object), 0, sizeof(object)), (object).struct_size = sizeof(object))

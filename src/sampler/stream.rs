@@ -119,9 +119,9 @@ mod tests {
     #[test]
     fn the_stream_is_the_documented_one() {
         // An independent xoshiro256++ over the documented state.
-        let (seed, step, rank) = (7, 5, 3);
+        let (seed, step, rank) = (7_u64, 5_u64, 3_u64);
         let a = mix(seed);
-        let b = mix(step + a);
+        let b = mix(step.wrapping_add(a));
         let c = mix(rank.wrapping_add(b));
         let s0 = mix(a.wrapping_add(c));
         let s1 = mix(b.wrapping_add(s0));

@@ -8,7 +8,8 @@ use super::panels::Panels;
 use super::simd::Vector;
 
 /// Depth of a block: with a panel of B two vectors wide this is 32 KiB at most, which
-/// stays in the first-level cache while the rows of A pass by.
+/// stays in the first-level cache while the rows of A pass by. The width of a panel
+/// divides it.
 pub(crate) const DEPTH: usize = 256;
 
 /// The left operand: where element (row, k) is.
@@ -53,7 +54,7 @@ impl<R: Copy> Left<R> {
 #[derive(Clone, Copy)]
 pub(crate) struct Product<R> {
     pub(crate) rows: usize,
-    /// The range of k.
+    /// Where the range of k begins: a multiple of DEPTH.
     pub(crate) first: usize,
     pub(crate) depth: usize,
     pub(crate) left: Left<R>,
@@ -77,9 +78,7 @@ pub(crate) unsafe fn product<V: Vector>(p: &Product<V::Real>) {
         unsafe { zero::<V>(p.out, p.rows) };
     }
     while block.first < end {
-        // Blocks end at multiples of DEPTH, so that their borders do not depend on where
-        // a range begins; the width of a panel divides DEPTH.
-        block.depth = (DEPTH - block.first % DEPTH).min(end - block.first);
+        block.depth = DEPTH.min(end - block.first);
         let mut row = 0;
         while row < p.rows {
             let rows = (p.rows - row).min(V::TILE_ROWS);
@@ -132,12 +131,13 @@ unsafe fn tile<V: Vector, const M: usize>(p: &Product<V::Real>, row: usize) {
             }
         }
         let Left { row_step, k_step, run, run_step, .. } = p.left;
-        let left = p.left.data.add(row * row_step);
+        // A block begins where a run does, or lies inside the only one.
+        let mut left = p.left.data.add(row * row_step + p.first / run * run_step + p.first % run * k_step);
         let mut right = p.right.add(p.first * width);
-        let (mut k, end) = (p.first, p.first + p.depth);
-        while k < end {
-            let steps = (run - k % run).min(end - k);
-            let mut a = left.add(k / run * run_step + k % run * k_step);
+        let mut remaining = p.depth;
+        while remaining > 0 {
+            let steps = run.min(remaining);
+            let mut a = left;
             for _ in 0..steps {
                 let b = [V::load(right), V::load(right.add(V::LANES))];
                 for (i, sum) in sum.iter_mut().enumerate() {
@@ -147,7 +147,8 @@ unsafe fn tile<V: Vector, const M: usize>(p: &Product<V::Real>, row: usize) {
                 a = a.add(k_step);
                 right = right.add(width);
             }
-            k += steps;
+            left = left.wrapping_add(run_step);
+            remaining -= steps;
         }
         for (i, sum) in sum.iter().enumerate() {
             sum[0].store(out.add(i * width));
