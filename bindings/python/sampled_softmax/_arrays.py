@@ -1,0 +1,174 @@
+"""NumPy arrays checked and brought into a layout that the C interface can express.
+
+An array that already fits is used as it lies, with a row stride; any other is copied
+once. Whoever calls keeps the returned array alive until the library has returned.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+from typing import Any, NamedTuple, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _abi
+
+Array = NDArray[Any]
+
+_FLOATS: dict[Any, int] = {
+    np.dtype(np.float32): _abi.SSL_DTYPE_FLOAT32,
+    np.dtype(np.float16): _abi.SSL_DTYPE_FLOAT16,
+    np.dtype(np.float64): _abi.SSL_DTYPE_FLOAT64,
+}
+
+_LABELS: dict[Any, int] = {
+    np.dtype(np.int64): _abi.SSL_LABELS_INT64,
+    np.dtype(np.int32): _abi.SSL_LABELS_INT32,
+}
+
+
+class Rows(NamedTuple):
+    """A matrix the library can read in place."""
+
+    array: Array
+    dtype: int
+    """``SSL_DTYPE_*``."""
+    stride: int
+    """Elements from row to row; 0 where there is no second row to find."""
+
+
+def rows(name: str, value: ArrayLike) -> Rows:
+    """A matrix of floats, [n, d] with d >= 1.
+
+    Rows may lie apart (a slice of columns, every second row); a matrix whose elements
+    do not follow one another in a row, or whose rows overlap or run backwards, is
+    copied. Raises TypeError (dtype) and ValueError (shape).
+    """
+    array = np.asarray(value)
+    code = _FLOATS.get(array.dtype)
+    if code is None:
+        array, code = _other_float(name, array)
+    if array.ndim != 2:
+        raise ValueError(f"{name} has shape {array.shape}; a matrix is needed")
+    if array.shape[1] < 1:
+        raise ValueError(f"{name} has shape {array.shape}; rows need at least one element")
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned:
+        return Rows(array, code, 0)
+    stride, rest = divmod(array.strides[0], array.itemsize)
+    in_row = array.strides[1] == array.itemsize or array.shape[1] == 1
+    if in_row and rest == 0 and stride >= array.shape[1] and flags.aligned:
+        return Rows(array, code, stride)
+    return Rows(np.array(array, order="C"), code, 0)
+
+
+def floats(name: str, value: ArrayLike, length: int) -> tuple[Array, int]:
+    """A contiguous vector of `length` floats and its ``SSL_DTYPE_*``."""
+    array = np.asarray(value)
+    code = _FLOATS.get(array.dtype)
+    if code is None:
+        array, code = _other_float(name, array)
+    if array.shape != (length,):
+        raise ValueError(f"{name} has shape {array.shape}; ({length},) is needed")
+    return _contiguous(array), code
+
+
+def cast_floats(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """Real numbers of any dtype as a contiguous array of `dtype` and exactly `shape`."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu" and not is_bfloat16(array.dtype):
+        raise TypeError(f"{name} has dtype {array.dtype}; real numbers are needed")
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; {shape} is needed")
+    return _contiguous(array.astype(dtype, copy=False))
+
+
+def integers(name: str, value: ArrayLike) -> Array:
+    """Integers as a contiguous int64 or int32 array: narrow dtypes are widened, and
+    unsigned ones must fit int64."""
+    array = np.asarray(value)
+    if array.dtype not in _LABELS:
+        array = _other_integer(name, array)
+    return _contiguous(array)
+
+
+def labels(name: str, value: ArrayLike, num_true: int) -> Array:
+    """[N, num_true] integers, int32 or int64; [N] is taken as [N, 1] if num_true is 1."""
+    array = integers(name, value)
+    if array.ndim == 1 and num_true == 1:
+        return array.reshape(-1, 1)
+    if array.ndim != 2 or array.shape[1] != num_true:
+        raise ValueError(
+            f"{name} has shape {array.shape}; num_true = {num_true} columns are needed, or a vector if num_true is 1"
+        )
+    return array
+
+
+def label_dtype(array: Array) -> int:
+    """``SSL_LABELS_*`` of what `labels` or `integers` returned."""
+    return _LABELS[array.dtype]
+
+
+def integer(name: str, value: SupportsIndex, least: int = 1, most: int = 2**63 - 1) -> int:
+    """A Python int within bounds. Raises TypeError and ValueError."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} = {value!r} is not an integer") from None
+    if not least <= number <= most:
+        bound = f"less than {least}" if number < least else f"greater than {most}"
+        raise ValueError(f"{name} = {number} is {bound}")
+    return number
+
+
+def address(array: Array) -> int:
+    """Where the first element lies."""
+    try:
+        # Five times as fast as the array interface, but only for arrays that are
+        # writable, contiguous and not empty.
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
+    except (TypeError, ValueError, BufferError):
+        return int(array.__array_interface__["data"][0])
+
+
+def is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    """Whether this is the dtype that ``ml_dtypes`` registers.
+
+    Told by its name, so that ml_dtypes is needed only by those who use bfloat16.
+    """
+    return dtype.name == "bfloat16" and dtype.itemsize == 2
+
+
+def _contiguous(array: Array) -> Array:
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned:
+        return array
+    return np.array(array, order="C")
+
+
+def _other_float(name: str, array: Array) -> tuple[Array, int]:
+    if is_bfloat16(array.dtype):
+        _FLOATS[array.dtype] = _abi.SSL_DTYPE_BFLOAT16
+        return array, _abi.SSL_DTYPE_BFLOAT16
+    native = array.dtype.newbyteorder("=")
+    if native in _FLOATS:
+        return array.astype(native), _FLOATS[native]
+    raise TypeError(f"{name} has dtype {array.dtype}; float32, float16, bfloat16 (of ml_dtypes) or float64 is needed")
+
+
+def _other_integer(name: str, array: Array) -> Array:
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind not in "iu":
+        # NumPy makes an empty list float64; there is nothing in it to misread.
+        if array.size == 0 and array.dtype == np.float64:
+            return array.astype(np.int64)
+        raise TypeError(f"{name} has dtype {array.dtype}; integers are needed")
+    if kind == "u" and size == 8:
+        beyond = np.flatnonzero(array > np.iinfo(np.int64).max)
+        if beyond.size:
+            where = tuple(int(i) for i in np.unravel_index(beyond[0], array.shape))
+            raise ValueError(f"{name}[{', '.join(map(str, where))}] = {array[where]} does not fit int64")
+    wide = size == 8 or (kind == "u" and size == 4)
+    return array.astype(np.int64 if wide else np.int32)

@@ -1,0 +1,147 @@
+"""The C structs and scratch memory of one call, kept for the next.
+
+Calls in a steady state allocate nothing here but their results. A frame belongs to
+one call at a time; concurrent calls, and a call made by a signal handler in the
+middle of another, take one each.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _abi
+from ._arrays import address
+from ._errors import check
+from ._handle import Handle
+from ._library import LIBRARY
+
+# Scratch before its first use: a call that needs none still passes a pointer.
+_NOTHING: NDArray[np.uint8] = np.empty(1, dtype=np.uint8)
+
+
+class Scratch:
+    """Bytes that only ever grow."""
+
+    __slots__ = ("_bytes", "address", "size")
+
+    def __init__(self) -> None:
+        self._drop()
+
+    def _drop(self) -> None:
+        self._bytes, self.address, self.size = _NOTHING, address(_NOTHING), 1
+
+    def at_least(self, size: int) -> int:
+        """The address of `size` bytes or more; earlier contents are lost on growth."""
+        if size > self.size:
+            # Dropped first, so that old and new need not fit in memory together.
+            self._drop()
+            grown = np.empty(size, dtype=np.uint8)
+            self._bytes, self.address, self.size = grown, address(grown), size
+        return self.address
+
+
+class Frame:
+    """Structs for one call. Fields keep their values from call to call, so whoever
+    fills one sets every field that it ever sets."""
+
+    __slots__ = ("batch", "candidates", "gradients", "loss", "num_rows", "num_rows_address", "rows", "workspace")
+
+    def __init__(self) -> None:
+        self.batch = _abi.ssl_batch()
+        self.candidates = _abi.ssl_candidates()
+        self.loss = _abi.ssl_loss()
+        self.gradients = _abi.ssl_gradients()
+        self.num_rows = ctypes.c_int64()
+        self.num_rows_address = ctypes.addressof(self.num_rows)
+        self.rows = Scratch()
+        self.workspace = Scratch()
+
+    def __enter__(self) -> Frame:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _free.append(self)
+
+    def set_candidates(
+        self,
+        source: int,
+        counts_dtype: int,
+        ids: int | None,
+        sampled_expected_count: int | None,
+        true_expected_count: int | None,
+        *,
+        step: int = 0,
+        avoid: int | None = None,
+        num_avoid: int = 0,
+        learned_counts: int | None = None,
+    ) -> None:
+        """Fills `candidates`; pointers are addresses."""
+        candidates = self.candidates
+        candidates.source = source
+        candidates.counts_dtype = counts_dtype
+        candidates.ids = ids
+        candidates.sampled_expected_count = sampled_expected_count
+        candidates.true_expected_count = true_expected_count
+        candidates.step = step
+        candidates.avoid = avoid
+        candidates.num_avoid = num_avoid
+        candidates.learned_counts = learned_counts
+
+    def keep_log_sum_exp(self, num_rows: int) -> None:
+        """Room for what the library keeps of forward, [N] float64."""
+        self.loss.log_sum_exp = self.rows.at_least(8 * num_rows)
+
+    def draw(self, num_sampled: int, num_rows: int, num_labels: int, counts_dtype: int, step: int) -> None:
+        """Fills `candidates` for a call that draws, with room for ids [S] and expected
+        counts [S] and [N, T] that nobody asked to see. Elements are 8 bytes at most."""
+        start = self.rows.at_least(8 * (num_rows + 2 * num_sampled + num_labels))
+        ids = start + 8 * num_rows
+        sampled = ids + 8 * num_sampled
+        self.loss.log_sum_exp = start
+        self.set_candidates(_abi.SSL_CANDIDATES_DRAW, counts_dtype, ids, sampled, sampled + 8 * num_sampled, step=step)
+
+    def sample(self, handle: Handle, with_batch: bool) -> None:
+        """``ssl_sample``."""
+        check(LIBRARY.ssl_sample(handle.pointer, self.batch if with_batch else None, self.candidates, None))
+
+    def forward(self, handle: Handle) -> None:
+        """``ssl_forward``."""
+        size = handle.workspace_sizes(self.batch)[0]
+        workspace = self.workspace.at_least(size)
+        check(
+            LIBRARY.ssl_forward(
+                handle.pointer, self.batch, self.candidates, self.loss, workspace, self.workspace.size, None
+            )
+        )
+
+    def forward_backward(self, handle: Handle) -> None:
+        """``ssl_forward_backward``."""
+        size = handle.workspace_sizes(self.batch)[1]
+        workspace = self.workspace.at_least(size)
+        check(
+            LIBRARY.ssl_forward_backward(
+                handle.pointer,
+                self.batch,
+                self.candidates,
+                self.loss,
+                self.gradients,
+                workspace,
+                self.workspace.size,
+                None,
+            )
+        )
+
+
+_free: list[Frame] = []
+
+
+def frame() -> Frame:
+    """A frame, to be used in a ``with`` statement."""
+    # list.pop and list.append are atomic, which is all the locking this needs.
+    try:
+        return _free.pop()
+    except IndexError:
+        return Frame()

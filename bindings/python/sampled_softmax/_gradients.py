@@ -1,0 +1,92 @@
+"""Gradients of a loss: their public form, and the arrays the library writes them into."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _abi
+from ._arrays import Array, address, cast_floats
+from ._call import Frame
+from ._tensors import Tensors
+
+
+class RowSparse(NamedTuple):
+    """A gradient of which only some rows were reached; all others are zero."""
+
+    indices: NDArray[np.int64]
+    """[U], ascending, each once: the classes."""
+    values: Array
+    """[U, d] of weights, [U] of biases: the summed gradient of each."""
+
+
+class Gradients(NamedTuple):
+    """Gradients, each in the dtype of the array it belongs to."""
+
+    inputs: Array
+    """[N, d]."""
+    weights: RowSparse | Array
+    """Of [C, d]: row-sparse, or dense on request."""
+    biases: RowSparse | Array | None
+    """Of [C], in the form of `weights` and with its indices; None without biases."""
+
+
+class Outputs(NamedTuple):
+    """Room for the gradients of one call."""
+
+    grad_output: Array | None
+    d_inputs: Array
+    d_weights: Array
+    d_biases: Array | None
+    row_ids: Array | None
+    """None: dense."""
+
+    def set_gradients(self, call: Frame, tensors: Tensors) -> None:
+        """Fills the C struct."""
+        gradients = call.gradients
+        gradients.grad_output = None if self.grad_output is None else address(self.grad_output)
+        gradients.d_inputs_dtype = tensors.inputs.dtype
+        gradients.d_inputs = address(self.d_inputs)
+        gradients.d_weights_dtype = tensors.weights.dtype
+        gradients.d_weights = address(self.d_weights)
+        gradients.d_biases_dtype = tensors.biases_dtype
+        gradients.d_biases = None if self.d_biases is None else address(self.d_biases)
+        if self.row_ids is None:
+            gradients.layout = _abi.SSL_GRADIENTS_DENSE
+            gradients.row_ids = gradients.num_rows = None
+            gradients.row_capacity = 0
+        else:
+            gradients.layout = _abi.SSL_GRADIENTS_SPARSE
+            gradients.row_ids = address(self.row_ids)
+            gradients.num_rows = call.num_rows_address
+            gradients.row_capacity = self.row_ids.size
+
+    def result(self, num_rows: int) -> Gradients:
+        """The public form, of which the library wrote `num_rows` sparse rows."""
+        if self.row_ids is None:
+            return Gradients(self.d_inputs, self.d_weights, self.d_biases)
+        indices = self.row_ids[:num_rows]
+        weights = RowSparse(indices, self.d_weights[:num_rows])
+        biases = None if self.d_biases is None else RowSparse(indices, self.d_biases[:num_rows])
+        return Gradients(self.d_inputs, weights, biases)
+
+
+def make_outputs(
+    tensors: Tensors, num_sampled: int, grad_output: ArrayLike | None, loss_shape: tuple[int, ...], dense: bool
+) -> Outputs:
+    """Arrays for the gradients of a loss of `loss_shape`, of which `grad_output` is the
+    upstream gradient (None: ones)."""
+    if grad_output is not None:
+        grad_output = cast_floats("grad_output", grad_output, tensors.dtype, loss_shape)
+    weights, biases = tensors.weights.array, tensors.biases
+    d_inputs = np.empty(tensors.inputs.array.shape, dtype=tensors.inputs.array.dtype)
+    if dense:
+        d_biases = None if biases is None else np.zeros(biases.shape, dtype=biases.dtype)
+        return Outputs(grad_output, d_inputs, np.zeros(weights.shape, dtype=weights.dtype), d_biases, None)
+    num_classes, dim = weights.shape
+    capacity = min(num_classes, num_sampled + tensors.labels.size)
+    d_weights = np.empty((capacity, dim), dtype=weights.dtype)
+    d_biases = None if biases is None else np.empty(capacity, dtype=biases.dtype)
+    return Outputs(grad_output, d_inputs, d_weights, d_biases, np.empty(capacity, dtype=np.int64))
