@@ -58,7 +58,9 @@ impl Handle {
     ) -> Result<()> {
         let gradients = Some(gradients);
         // SAFETY: the caller's promise.
-        unsafe { self.step(Call::Backward, batch, candidates, loss, gradients, workspace, workspace_size, stream) }
+        unsafe {
+            self.step(Call::Backward, batch, candidates, loss, gradients, workspace, workspace_size, stream)
+        }
     }
 
     /// # Safety
@@ -76,7 +78,9 @@ impl Handle {
     ) -> Result<()> {
         let gradients = Some(gradients);
         // SAFETY: the caller's promise.
-        unsafe { self.step(Call::Forward, batch, candidates, loss, gradients, workspace, workspace_size, stream) }
+        unsafe {
+            self.step(Call::Forward, batch, candidates, loss, gradients, workspace, workspace_size, stream)
+        }
     }
 
     /// # Safety
@@ -169,7 +173,12 @@ impl Handle {
 
     /// # Safety
     /// The arrays of `candidates` exist and are not borrowed.
-    unsafe fn draw(&self, labels: &Labels<'_>, ignored: Option<i64>, candidates: &Candidates<'_>) -> Result<()> {
+    unsafe fn draw(
+        &self,
+        labels: &Labels<'_>,
+        ignored: Option<i64>,
+        candidates: &Candidates<'_>,
+    ) -> Result<()> {
         // SAFETY: the caller's promise.
         let (ids, sampled, expected_true, learned) = unsafe {
             (

@@ -24,11 +24,12 @@
  *          examples/c/train.c is a complete program.
  * Memory   All arrays, the workspace included, are the caller's and are used only until
  *          the call returns (CPU) or its work on the stream is done (CUDA). From a
- *          handle's second call of a kind on, nothing is allocated. Outputs must not
- *          overlap inputs, the workspace or one another. A pointer may be NULL where its
- *          array has no elements. Pointers need the alignment of their element type. The
- *          structs themselves are never written, which is what const says of them; the
- *          arrays they lead to are, where a field says so.
+ *          handle's second call of a kind on, nothing is allocated (unless a larger batch
+ *          than any before has more labels to exclude). Outputs must not overlap inputs,
+ *          the workspace or one another. A pointer may be NULL where its array has no
+ *          elements. Pointers need the alignment of their element type. The structs
+ *          themselves are never written, which is what const says of them; the arrays
+ *          they lead to are, where a field says so.
  * Errors   Every function returns an ssl_status; ssl_last_error has the message. A call
  *          that fails on its arguments has written nothing. 0 is the default of every
  *          field; what is named reserved must be 0. Later versions only append fields: a
@@ -36,7 +37,8 @@
  *          unless it sets fields that the library does not know.
  * Threads  A handle may be used by several threads at once, except for ssl_destroy. In
  *          a child process made by fork(), a CPU handle goes on working, on the calling
- *          thread alone.
+ *          thread alone; where another thread of the parent was drawing just then, the
+ *          child's draws answer with an error instead of waiting for it.
  * Streams  CPU handles take NULL. CUDA work is queued on the given stream; no call
  *          waits for the device.
  * Names    All begin with ssl_ or SSL_; none is OpenSSL's, and both headers can be

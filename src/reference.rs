@@ -95,8 +95,7 @@ impl Problem<'_> {
             d_weights: vec![0.0; self.weights.len()],
             d_biases: vec![0.0; self.weights.len() / self.dim],
         };
-        let total: f64 =
-            (0..rows).filter(|&row| !self.is_ignored(row)).map(|row| self.weight(row)).sum();
+        let total: f64 = (0..rows).filter(|&row| !self.is_ignored(row)).map(|row| self.weight(row)).sum();
         // What the reduction multiplies every row by.
         let share = match self.reduction {
             Reduction::Mean if total == 0.0 => 0.0,
@@ -221,9 +220,13 @@ fn probability(logit: f64, log_sum_exp: f64) -> f64 {
 /// The largest logit is taken out first, so that no exponential overflows.
 fn log_sum_exp(columns: &[Column]) -> f64 {
     // Not `f64::max`, which would drop a NaN.
-    let largest = columns.iter().fold(f64::NEG_INFINITY, |largest, column| {
-        if column.logit <= largest { largest } else { column.logit }
-    });
+    let largest =
+        columns.iter().fold(
+            f64::NEG_INFINITY,
+            |largest, column| {
+                if column.logit <= largest { largest } else { column.logit }
+            },
+        );
     if largest == f64::NEG_INFINITY {
         return largest;
     }

@@ -74,7 +74,11 @@ impl<'a> Batch<'a> {
     ///
     /// # Safety
     /// The pointers of `raw` lead to what `ssl_batch` says.
-    pub(crate) unsafe fn check(raw: &ssl_batch, problem: &Problem, regions: &mut Regions) -> Result<Batch<'a>> {
+    pub(crate) unsafe fn check(
+        raw: &ssl_batch,
+        problem: &Problem,
+        regions: &mut Regions,
+    ) -> Result<Batch<'a>> {
         let shape = Shape::check(raw, problem)?;
         let Shape { rows, dim, classes, real, .. } = shape;
         let inputs_dtype = dtype("inputs_dtype", raw.inputs_dtype)?;
@@ -146,7 +150,12 @@ pub(crate) unsafe fn labels<'a>(raw: &ssl_batch, problem: &Problem) -> Result<(L
 }
 
 /// Every label is a class, or its whole row is ignored.
-pub(crate) fn check_labels(labels: &Labels<'_>, num_true: usize, classes: usize, ignored: Option<i64>) -> Result<()> {
+pub(crate) fn check_labels(
+    labels: &Labels<'_>,
+    num_true: usize,
+    classes: usize,
+    ignored: Option<i64>,
+) -> Result<()> {
     for row in 0..labels.len() / num_true {
         let first = labels.get(row * num_true);
         let ignored_row = ignored == Some(first);

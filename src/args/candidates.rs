@@ -67,18 +67,22 @@ impl<'a> Candidates<'a> {
         let double = match dtype("counts_dtype", raw.counts_dtype)? {
             Dtype::F32 => false,
             Dtype::F64 => true,
-            other => return Err(Error::Dtype(format!("counts_dtype is {other:?}; it must be float32 or float64"))),
+            other => {
+                return Err(Error::Dtype(format!("counts_dtype is {other:?}; it must be float32 or float64")));
+            }
         };
         let width = if double { 8 } else { 4 };
         let num_sampled = elements("ids", &[problem.num_sampled])?;
         let num_classes = elements("learned_counts", &[problem.num_classes])?;
         let optional = call == Call::Sample;
-        let required = |data: *mut libc::c_void, count: usize| if optional && data.is_null() { 0 } else { count };
+        let required =
+            |data: *mut libc::c_void, count: usize| if optional && data.is_null() { 0 } else { count };
         let ids = pointer("ids", raw.ids, required(raw.ids.cast(), num_sampled), 8)?;
         let sampled = raw.sampled_expected_count;
         let sampled = pointer("sampled_expected_count", sampled, required(sampled, num_sampled), width)?;
         let expected_true = raw.true_expected_count;
-        let expected_true = pointer("true_expected_count", expected_true, required(expected_true, num_labels), width)?;
+        let expected_true =
+            pointer("true_expected_count", expected_true, required(expected_true, num_labels), width)?;
         let num_avoid = match raw.num_avoid {
             count if count >= 0 => elements("avoid", &[count])?,
             count => return Err(Error::Shape(format!("num_avoid = {count} is negative"))),
@@ -89,8 +93,18 @@ impl<'a> Candidates<'a> {
         let learned_counts = pointer("learned_counts", raw.learned_counts, 0, 8)?;
 
         regions.add(Region::flat("ids", ids, num_sampled, draws))?;
-        regions.add(Region::flat("sampled_expected_count", sampled.cast::<u8>(), num_sampled * width, draws))?;
-        regions.add(Region::flat("true_expected_count", expected_true.cast::<u8>(), num_labels * width, draws))?;
+        regions.add(Region::flat(
+            "sampled_expected_count",
+            sampled.cast::<u8>(),
+            num_sampled * width,
+            draws,
+        ))?;
+        regions.add(Region::flat(
+            "true_expected_count",
+            expected_true.cast::<u8>(),
+            num_labels * width,
+            draws,
+        ))?;
         regions.add(Region::flat("avoid", avoid.as_ptr(), num_avoid, false))?;
         if draws {
             regions.add(Region::flat("num_tries", num_tries, 1, true))?;
@@ -173,7 +187,12 @@ impl<'a> Candidates<'a> {
         for (index, &id) in self.ids().iter().enumerate() {
             if !(0..self.num_classes as i64).contains(&id) {
                 let num_classes = self.num_classes as i64;
-                return Err(Error::LabelRange { argument: "ids", index: format!("[{index}]"), value: id, num_classes });
+                return Err(Error::LabelRange {
+                    argument: "ids",
+                    index: format!("[{index}]"),
+                    value: id,
+                    num_classes,
+                });
             }
             check_count(sampled.get(index), || format!("sampled_expected_count[{index}]"))?;
         }

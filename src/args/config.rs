@@ -154,7 +154,9 @@ unsafe fn kind(raw: &ssl_config) -> Result<Kind> {
 unsafe fn unigram(raw: &ssl_config) -> Result<Unigram> {
     let weights = match (raw.unigrams.is_null(), raw.vocab_file.is_null()) {
         // SAFETY: the caller's promise.
-        (false, true) => UnigramWeights::Memory(unsafe { copied("unigrams", raw.unigrams, raw.num_unigrams)? }),
+        (false, true) => {
+            UnigramWeights::Memory(unsafe { copied("unigrams", raw.unigrams, raw.num_unigrams)? })
+        }
         (true, false) => {
             // SAFETY: the caller's promise.
             let path = unsafe { CStr::from_ptr(raw.vocab_file) };
@@ -188,7 +190,8 @@ unsafe fn copied<T: Copy>(name: &'static str, data: *const T, count: i64) -> Res
     };
     pointer(name, data, count, align_of::<T>())?;
     let mut copy = Vec::new();
-    copy.try_reserve_exact(count).map_err(|_| Error::HostMemory { bytes: count * size_of::<T>(), purpose: name })?;
+    copy.try_reserve_exact(count)
+        .map_err(|_| Error::HostMemory { bytes: count * size_of::<T>(), purpose: name })?;
     // SAFETY: the caller's promise.
     copy.extend_from_slice(unsafe { slice(name, data, count)? });
     Ok(copy)

@@ -131,7 +131,10 @@ fn elements(name: &str, factors: &[i64]) -> Result<usize> {
         Some(product) => Ok(product as usize),
         None => {
             let factors: Vec<String> = factors.iter().map(ToString::to_string).collect();
-            Err(Error::Shape(format!("{name}: {} elements are more than memory can hold", factors.join(" * "))))
+            Err(Error::Shape(format!(
+                "{name}: {} elements are more than memory can hold",
+                factors.join(" * ")
+            )))
         }
     }
 }

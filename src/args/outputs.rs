@@ -136,7 +136,8 @@ fn layout(raw: &ssl_gradients, shape: &Shape) -> Result<(Layout, usize)> {
     }
     if raw.d_weights.is_null() && raw.d_biases.is_null() {
         // Nothing is written, so nothing need be there.
-        let nothing = Layout::Sparse { row_ids: std::ptr::null_mut(), num_rows: std::ptr::null_mut(), capacity: 0 };
+        let nothing =
+            Layout::Sparse { row_ids: std::ptr::null_mut(), num_rows: std::ptr::null_mut(), capacity: 0 };
         return Ok((nothing, 0));
     }
     let need = (shape.sampled + shape.rows * shape.num_true).min(shape.classes);

@@ -34,7 +34,9 @@ pub(crate) enum Backend {
 pub(crate) fn available(backend: u32) -> Result<()> {
     match backend {
         SSL_BACKEND_CPU => Ok(()),
-        SSL_BACKEND_CUDA => Err(Error::NoBackend("backend = 1: this library was built without the CUDA engine".into())),
+        SSL_BACKEND_CUDA => {
+            Err(Error::NoBackend("backend = 1: this library was built without the CUDA engine".into()))
+        }
         other => Err(Error::InvalidValue(format!("backend = {other} is none of SSL_BACKEND_*"))),
     }
 }

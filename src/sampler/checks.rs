@@ -48,23 +48,19 @@ pub(super) fn check_learned_length(len: usize, num_classes: i64) -> Result<()> {
     if i64::try_from(len) == Ok(num_classes) {
         return Ok(());
     }
-    Err(Error::Shape(format!(
-        "learned_counts has {len} elements, but num_classes is {num_classes}"
-    )))
+    Err(Error::Shape(format!("learned_counts has {len} elements, but num_classes is {num_classes}")))
 }
 
 /// Labels and avoided ids are classes, and every label has an expected count if it is
 /// asked for.
 pub(super) fn check_classes<D: Distribution>(distribution: &D, draw: &Draw<'_>) -> Result<()> {
     let num_classes = distribution.num_classes();
-    let out_of_range = |argument, index: String, value| {
-        Err(Error::LabelRange { argument, index, value, num_classes })
-    };
+    let out_of_range =
+        |argument, index: String, value| Err(Error::LabelRange { argument, index, value, num_classes });
     if let Some(index) = draw.avoid.iter().position(|id| !(0..num_classes).contains(id)) {
         return out_of_range("avoid", format!("[{index}]"), draw.avoid[index]);
     }
-    let may_be_zero =
-        draw.expected_true.is_some() && distribution.num_positive() < num_classes;
+    let may_be_zero = draw.expected_true.is_some() && distribution.num_positive() < num_classes;
     for (index, label) in draw.labels.iter().enumerate() {
         if Some(label) == draw.ignored {
             continue;

@@ -99,8 +99,7 @@ impl Config {
                 "num_sampled = {num_sampled} distinct classes exceed num_classes = {num_classes}"
             ));
         }
-        usize::try_from(num_sampled).or_else(|_| {
-            invalid(format!("num_sampled = {num_sampled} exceeds this machine's address space"))
-        })
+        usize::try_from(num_sampled)
+            .or_else(|_| invalid(format!("num_sampled = {num_sampled} exceeds this machine's address space")))
     }
 }

@@ -93,7 +93,7 @@ impl Sampler {
     /// - `Shape`: an output of the wrong length.
     /// - `HostMemory`.
     pub fn draw(&self, mut draw: Draw<'_>) -> Result<i64> {
-        let mut state = self.lock();
+        let mut state = self.lock()?;
         let State { unclean, scratch, learned } = &mut *state;
         if *unclean {
             scratch.clear();
@@ -138,15 +138,10 @@ impl Sampler {
         let (tries, rule) = if self.unique || excluded > 0 {
             let drawn = if self.unique { self.num_sampled } else { 0 };
             let members = drawn.saturating_add(excluded);
-            let (membership, buffers) =
-                scratch.members(self.num_classes, self.num_sampled, members)?;
+            let (membership, buffers) = scratch.members(self.num_classes, self.num_sampled, members)?;
             match membership {
-                Membership::Bitmap(set) => {
-                    self.draw_around(distribution, set, buffers, &mut stream, draw)?
-                }
-                Membership::Table(set) => {
-                    self.draw_around(distribution, set, buffers, &mut stream, draw)?
-                }
+                Membership::Bitmap(set) => self.draw_around(distribution, set, buffers, &mut stream, draw)?,
+                Membership::Table(set) => self.draw_around(distribution, set, buffers, &mut stream, draw)?,
             }
         } else {
             distribution.fill(&mut stream, draw.ids);
@@ -182,16 +177,14 @@ impl Sampler {
             if method == replacement::Method::Inversion {
                 replacement::reserve(arrivals, count)?;
             }
-            let tries =
-                replacement::sample(method, distribution, sets, stream, arrivals, draw.ids);
+            let tries = replacement::sample(method, distribution, sets, stream, arrivals, draw.ids);
             return Ok((tries, ExpectedCount::Proportional(count as f64)));
         }
         let method = unique::method(distribution, count, allowed, mass.classes);
         if method == unique::Method::ExponentialKeys {
             exponential_keys::reserve(keys, count, distribution.num_classes())?;
         }
-        let tries =
-            unique::sample((method, allowed), distribution, sets, stream, keys, draw.ids);
+        let tries = unique::sample((method, allowed), distribution, sets, stream, keys, draw.ids);
         let rule = if method == unique::Method::Everything {
             ExpectedCount::Constant(1.0)
         } else if D::EQUIPROBABLE && self.counts == CountRule::Exact {

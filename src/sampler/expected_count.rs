@@ -53,12 +53,7 @@ impl ExpectedCount {
     }
 
     /// Writes the counts of `ids`.
-    pub(super) fn write_sampled<D: Distribution>(
-        self,
-        distribution: &D,
-        ids: &[i64],
-        out: &mut Counts<'_>,
-    ) {
+    pub(super) fn write_sampled<D: Distribution>(self, distribution: &D, ids: &[i64], out: &mut Counts<'_>) {
         let mut values = [0.0; BLOCK];
         for (block, ids) in ids.chunks(BLOCK).enumerate() {
             let values = &mut values[..ids.len()];

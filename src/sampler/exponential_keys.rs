@@ -70,8 +70,7 @@ pub(super) fn sample<D: Distribution, M: Members>(
 
 /// Keeps the `count` smallest keys and gives the largest of them.
 fn keep_smallest(keys: &mut Vec<Key>, count: usize) -> f64 {
-    let (_, last, _) = keys
-        .select_nth_unstable_by(count - 1, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    let (_, last, _) = keys.select_nth_unstable_by(count - 1, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let last = last.0;
     keys.truncate(count);
     last

@@ -131,3 +131,39 @@ impl Distribution for FixedUnigram {
         self.reach
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_hold_each_class_in_its_proportion() {
+        let heavy = (0..2000).map(|k| if k == 77 { 1e7 } else { f64::from(k % 5) });
+        let steep = (0..900).map(|k| 0.7_f64.powi(k));
+        let rugged = (0..1013).map(|k| f64::from(k * 7919 % 1013));
+        for weights in [heavy.collect::<Vec<f64>>(), steep.collect(), rugged.collect(), vec![3.0]] {
+            let len = weights.len() as f64;
+            let unigram = FixedUnigram::new(weights).unwrap();
+            let mut mass = vec![0.0; unigram.cells.len()];
+            for (class, cell) in unigram.cells.iter().enumerate() {
+                let own = cell.threshold.min(1.0);
+                assert!(own >= 0.0);
+                mass[class] += own / len;
+                mass[cell.alias as usize] += (1.0 - own) / len;
+            }
+            for (mass, p) in mass.iter().zip(&unigram.probabilities) {
+                assert!((mass - p).abs() <= 1e-12, "{mass:e} in the cells for {p:e}");
+                assert!(*p > 0.0 || *mass == 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn small_weights_are_not_lost_in_the_sum() {
+        let mut weights = vec![1e-16; 1_000_001];
+        weights[0] = 1.0;
+        let unigram = FixedUnigram::new(weights).unwrap();
+        let want = 1.0 / (1.0 + 1e-10);
+        assert!((unigram.probability(0) - want).abs() < 1e-15);
+    }
+}

@@ -116,15 +116,10 @@ fn checked_total(counts: &[i64]) -> Result<i64> {
     let mut total = 0_i64;
     for (index, count) in counts.iter().enumerate() {
         if *count < 1 {
-            return Err(Error::InvalidValue(format!(
-                "learned_counts[{index}] = {count} must be at least 1"
-            )));
+            return Err(Error::InvalidValue(format!("learned_counts[{index}] = {count} must be at least 1")));
         }
         total = total.checked_add(*count).ok_or_else(|| {
-            Error::InvalidValue(format!(
-                "learned_counts: the sum of the first {} overflows int64",
-                index + 1
-            ))
+            Error::InvalidValue(format!("learned_counts: the sum of the first {} overflows int64", index + 1))
         })?;
     }
     Ok(total)

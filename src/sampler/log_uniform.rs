@@ -8,9 +8,11 @@
 //! 2^e ln(1 + 1/m)    between 1 and 1/2, ln 2 on average
 //! ```
 //!
-//! or tries again; so it does where m > C in the last octave. This needs no exponential,
-//! is exact up to the 53 bits of the acceptance, and reaches every class of any C,
-//! which rounding down exp(u ln(C + 1)) does not.
+//! or tries again; so it does where m > C in the last octave. Each attempt reads two words
+//! of the stream: the octave and, from the rest of the word, the uniform number that
+//! decides on acceptance; then the number, the word's highest e bits. This needs no
+//! exponential, is exact up to the 53 bits of the acceptance, and reaches every class of
+//! any C, which rounding down exp(u ln(C + 1)) does not.
 
 use super::distribution::{Distribution, rejection_budget};
 use super::math::{self, ln_1p_reciprocal, ln_1p_reciprocal_large};
@@ -60,11 +62,7 @@ fn accepts(u: f64, exponent: u32, m: u64) -> bool {
     let (left, right) = (u * (2.0 * m + 1.0), 2.0 * octave);
     let excess = left - right;
     // One test that almost never holds, since the excess itself has no predictable sign.
-    if 12.0 * m * m * excess.abs() <= right {
-        accepts_exactly(u, octave, m)
-    } else {
-        excess < 0.0
-    }
+    if 12.0 * m * m * excess.abs() <= right { accepts_exactly(u, octave, m) } else { excess < 0.0 }
 }
 
 #[cold]

@@ -39,7 +39,8 @@ mod vocabulary;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 pub use config::{Config, CountRule, Kind, Unigram, UnigramWeights};
 pub use draw::{Counts, Draw};
@@ -61,6 +62,8 @@ pub struct Sampler {
     seed: u64,
     rank: u64,
     law: Law,
+    /// The process that made it.
+    process: u32,
     state: Mutex<State>,
 }
 
@@ -121,6 +124,7 @@ impl Sampler {
             seed,
             rank,
             law,
+            process: std::process::id(),
             state: Mutex::default(),
         };
         sampler.prepare(&mut state)?;
@@ -142,7 +146,9 @@ impl Sampler {
 
     fn prepare_for<D: Distribution>(&self, distribution: &D, scratch: &mut Scratch) -> Result<()> {
         if !self.unique {
-            return Ok(());
+            // Which of its ways a draw takes, here and below, depends on what it excludes
+            // and has learned: room for each is made now.
+            return scratch.reserve_arrivals(self.num_sampled);
         }
         let positive = distribution.num_positive();
         if self.num_sampled as i64 > positive {
@@ -154,11 +160,10 @@ impl Sampler {
         }
         let count = self.num_sampled;
         let (_, buffers) = scratch.members(self.num_classes, count, count)?;
-        let method = unique::method(distribution, count, positive, 0);
-        if method == unique::Method::ExponentialKeys {
-            exponential_keys::reserve(&mut buffers.keys, count, self.num_classes)?;
+        match D::EQUIPROBABLE {
+            true => Ok(()),
+            false => exponential_keys::reserve(&mut buffers.keys, count, self.num_classes),
         }
-        Ok(())
     }
 
     /// Probability that a single draw gives `class`: 0 outside of `[0, C)`, 1 if all
@@ -172,7 +177,7 @@ impl Sampler {
             Law::Uniform(law) => Some(law.probability(class)),
             Law::LogUniform(law) => Some(law.probability(class)),
             Law::FixedUnigram(law) => Some(law.probability(class)),
-            Law::LearnedUnigram => self.lock().learned.as_ref().map(|law| law.probability(class)),
+            Law::LearnedUnigram => self.lock().ok()?.learned.as_ref().map(|law| law.probability(class)),
             Law::All(_) => Some(1.0),
             Law::Caller => None,
         }
@@ -183,7 +188,7 @@ impl Sampler {
     /// # Errors
     /// `InvalidValue` if the sampler learns nothing, `Shape` if `out` is not `[C]`.
     pub fn save_learned(&self, out: &mut [i64]) -> Result<()> {
-        let state = self.lock();
+        let state = self.lock()?;
         let Some(learned) = &state.learned else {
             return Err(checks::nothing_learned());
         };
@@ -194,7 +199,29 @@ impl Sampler {
 
     /// The state, whatever happened to a thread that held it: `unclean` says what a draw
     /// left unfinished.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    ///
+    /// # Errors
+    /// `InvalidValue` in a forked child if a thread that only its parent has was drawing.
+    fn lock(&self) -> Result<MutexGuard<'_, State>> {
+        if self.process == std::process::id() {
+            return Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        // The holder may be a thread of the parent, which will never let go here; a thread
+        // of this process will, long before these attempts end.
+        for _ in 0..FORKED_ATTEMPTS {
+            match self.state.try_lock() {
+                Ok(state) => return Ok(state),
+                Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        Err(Error::InvalidValue(format!(
+            "handle: process {} was forked from {} while another thread drew from this handle; create a new one",
+            std::process::id(),
+            self.process
+        )))
     }
 }
+
+/// Milliseconds that a forked child waits for the sampler.
+const FORKED_ATTEMPTS: u32 = 500;

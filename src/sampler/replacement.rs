@@ -61,7 +61,8 @@ fn reject<D: Distribution, M: Members>(
         // Refused classes are overwritten by the next fill.
         distribution.fill(stream, &mut ids[drawn..]);
         tries += (ids.len() - drawn) as i64;
-        for next in drawn..ids.len() {
+        let fresh = drawn;
+        for next in fresh..ids.len() {
             let class = ids[next];
             ids[drawn] = class;
             drawn += usize::from(!members.contains(class));

@@ -2,6 +2,7 @@
 
 use super::exponential_keys::Key;
 use super::membership::Membership;
+use super::replacement;
 use crate::error::{Error, Result};
 
 /// Working memory of a draw.
@@ -42,6 +43,14 @@ impl Scratch {
         Ok((membership, &mut self.buffers))
     }
 
+    /// Makes room for a sample of `count` with replacement.
+    ///
+    /// # Errors
+    /// `HostMemory`.
+    pub(super) fn reserve_arrivals(&mut self, count: usize) -> Result<()> {
+        replacement::reserve(&mut self.buffers.arrivals, count)
+    }
+
     /// Empties what a draw that failed has left behind.
     pub(super) fn clear(&mut self) {
         if let Some(membership) = &mut self.membership {
@@ -54,13 +63,7 @@ impl Scratch {
 ///
 /// # Errors
 /// `HostMemory`.
-pub(super) fn reserve_exact<T>(
-    vec: &mut Vec<T>,
-    additional: usize,
-    purpose: &'static str,
-) -> Result<()> {
-    vec.try_reserve_exact(additional).map_err(|_| Error::HostMemory {
-        bytes: additional.saturating_mul(size_of::<T>()),
-        purpose,
-    })
+pub(super) fn reserve_exact<T>(vec: &mut Vec<T>, additional: usize, purpose: &'static str) -> Result<()> {
+    vec.try_reserve_exact(additional)
+        .map_err(|_| Error::HostMemory { bytes: additional.saturating_mul(size_of::<T>()), purpose })
 }

@@ -107,10 +107,9 @@ mod tests {
             assert!(first_words.insert(Stream::new(seed, step, rank).word()));
         }
         // Sums that a mere seed + step + rank would confuse.
-        let mut words: Vec<u64> =
-            [(1, 0, 0), (0, 1, 0), (0, 0, 1), (u64::MAX, 1, 1), (0, 1, u64::MAX)]
-                .map(|(seed, step, rank)| Stream::new(seed, step, rank).word())
-                .to_vec();
+        let mut words: Vec<u64> = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (u64::MAX, 1, 1), (0, 1, u64::MAX)]
+            .map(|(seed, step, rank)| Stream::new(seed, step, rank).word())
+            .to_vec();
         words.sort_unstable();
         words.dedup();
         assert_eq!(words.len(), 5);
@@ -149,12 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn below_has_no_bias_where_a_modulus_would() {
-        // Two thirds of 2^64: word % bound would favour the lower half two to one.
-        let bound = u64::MAX / 3 * 2;
+    fn below_has_no_bias_where_rounding_would() {
+        // Of 2^64 words scaled to 3/4 of 2^64 numbers, multiples of 3 would get two each
+        // and all others one: half of the draws instead of a third.
+        let bound = 3 << 62;
         let mut stream = Stream::new(1, 2, 3);
-        let low = (0..100_000).filter(|_| stream.below(bound) < bound / 2).count();
-        assert!((49_000..51_000).contains(&low), "{low} of 100000 in the lower half");
+        let multiples = (0..90_000).filter(|_| stream.below(bound) % 3 == 0).count();
+        assert!((29_000..31_000).contains(&multiples), "{multiples} of 90000");
     }
 
     #[test]

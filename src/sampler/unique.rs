@@ -24,12 +24,7 @@ pub(super) enum Method {
 }
 
 /// The way to draw `count` of `allowed` classes, where `excluded` more may not be drawn.
-pub(super) fn method<D: Distribution>(
-    distribution: &D,
-    count: usize,
-    allowed: i64,
-    excluded: i64,
-) -> Method {
+pub(super) fn method<D: Distribution>(distribution: &D, count: usize, allowed: i64, excluded: i64) -> Method {
     if count as i64 == allowed {
         Method::Everything
     } else if D::EQUIPROBABLE {

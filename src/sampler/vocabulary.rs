@@ -74,8 +74,7 @@ impl Shard {
     /// With the reserved ids in it.
     fn new(unigram: &Unigram, num_classes: i64) -> Result<Shard> {
         let Unigram { distortion, num_reserved_ids, .. } = *unigram;
-        let (num_shards, shard) =
-            (u64::from(unigram.num_shards.max(1)), u64::from(unigram.shard));
+        let (num_shards, shard) = (u64::from(unigram.num_shards.max(1)), u64::from(unigram.shard));
         if !distortion.is_finite() {
             return Err(invalid(&format!("distortion = {distortion} is not finite")));
         }
@@ -96,11 +95,7 @@ impl Shard {
     }
 
     /// Takes the next class, whose weight is read only if it belongs to this shard.
-    fn add(
-        &mut self,
-        weight: impl FnOnce() -> Result<f64>,
-        error: impl Fn(String) -> Error,
-    ) -> Result<()> {
+    fn add(&mut self, weight: impl FnOnce() -> Result<f64>, error: impl Fn(String) -> Error) -> Result<()> {
         let is_kept = self.next_id % self.num_shards == self.shard;
         self.next_id += 1;
         if !is_kept {
@@ -143,10 +138,7 @@ impl Shard {
             )));
         }
         if !self.kept.iter().any(|weight| *weight > 0.0) {
-            return Err(invalid(&format!(
-                "{source}: the weights of all {} classes are 0",
-                self.num_classes
-            )));
+            return Err(invalid(&format!("{source}: the weights of all {} classes are 0", self.num_classes)));
         }
         Ok(self.kept)
     }

@@ -34,7 +34,10 @@ impl<R: Real> Run<'_, R> {
         let (order, ids) = unsafe {
             (0..given.len()).for_each(|index| b.order.add(index).write(index));
             b.ids.copy_from_nonoverlapping(given.as_ptr(), given.len());
-            (std::slice::from_raw_parts_mut(b.order, given.len()), std::slice::from_raw_parts_mut(b.ids, given.len()))
+            (
+                std::slice::from_raw_parts_mut(b.order, given.len()),
+                std::slice::from_raw_parts_mut(b.ids, given.len()),
+            )
         };
         if !given.is_sorted() {
             order.sort_unstable_by_key(|&index| (given[index], index));

@@ -38,12 +38,20 @@ pub(crate) unsafe fn write_row<R: Real>(tensor: &Tensor, row: usize, values: &[R
     unsafe {
         match tensor.dtype {
             Dtype::F32 => write(tensor.row::<f32>(row), values, add, R::from_f32, R::to_f32),
-            Dtype::F16 => {
-                write(tensor.row(row), values, add, |old: f16| R::from_f32(old.to_f32()), |new| f16::from_f32(new.to_f32()))
-            }
-            Dtype::Bf16 => {
-                write(tensor.row(row), values, add, |old: bf16| R::from_f32(old.to_f32()), |new| bf16::from_f32(new.to_f32()))
-            }
+            Dtype::F16 => write(
+                tensor.row(row),
+                values,
+                add,
+                |old: f16| R::from_f32(old.to_f32()),
+                |new| f16::from_f32(new.to_f32()),
+            ),
+            Dtype::Bf16 => write(
+                tensor.row(row),
+                values,
+                add,
+                |old: bf16| R::from_f32(old.to_f32()),
+                |new| bf16::from_f32(new.to_f32()),
+            ),
             Dtype::F64 => write(tensor.row::<f64>(row), values, add, R::from_f64, R::to_f64),
         }
     }

@@ -5,7 +5,7 @@
 //! results do not depend on how rows or panels are shared among threads.
 
 use super::panels::Panels;
-use super::simd::Vector;
+use super::simd::{Real, Vector};
 
 /// Depth of a block: with a panel of B two vectors wide this is 32 KiB at most, which
 /// stays in the first-level cache while the rows of A pass by. The width of a panel
@@ -95,7 +95,7 @@ pub(crate) unsafe fn product<V: Vector>(p: &Product<V::Real>) {
 unsafe fn zero<V: Vector>(out: *mut V::Real, rows: usize) {
     for vector in 0..2 * rows {
         // SAFETY: the caller's promise.
-        unsafe { V::splat(<V::Real as super::simd::Real>::ZERO).store(out.add(vector * V::LANES)) };
+        unsafe { V::splat(V::Real::ZERO).store(out.add(vector * V::LANES)) };
     }
 }
 
@@ -123,7 +123,15 @@ unsafe fn tile<V: Vector, const M: usize>(p: &Product<V::Real>, row: usize) {
     // SAFETY: all addresses lie inside the operands by the caller's promise.
     unsafe {
         let out = p.out.add(row * width);
-        let zero = V::splat(<V::Real as super::simd::Real>::ZERO);
+        if p.accumulate {
+            // The tile after this one, whose sums may lie in memory: by the time this
+            // one is done, they are here.
+            (0..M).for_each(|i| {
+                V::prefetch(out.wrapping_add((M + i) * width));
+                V::prefetch(out.wrapping_add((M + i) * width + V::LANES));
+            });
+        }
+        let zero = V::splat(V::Real::ZERO);
         let mut sum = [[zero; 2]; M];
         if p.accumulate {
             for (i, sum) in sum.iter_mut().enumerate() {

@@ -31,9 +31,10 @@ pub(crate) struct Kernels<R> {
     /// A matrix product on one panel.
     pub(crate) product: unsafe fn(&Product<R>),
     /// Adds the offsets and, if `state` is not NULL, takes the logits into each row's
-    /// running maximum and sum of exponentials: `width` numbers a row, half for each.
+    /// running reference, near its maximum, and sum of exponentials relative to that:
+    /// `width` numbers a row, half for each.
     pub(crate) accumulate: unsafe fn(&Logits<R>, *mut R),
-    /// Ends a row's state: its maximum, and the sum relative to it.
+    /// Ends a row's state: the largest reference, and the sum relative to it.
     pub(crate) finish: unsafe fn(*const R) -> (R, R),
     /// Turns a panel of logits, offsets included, into gradients of the logits.
     pub(crate) gradients: unsafe fn(*mut R, &[RowScale<R>]),
@@ -41,11 +42,16 @@ pub(crate) struct Kernels<R> {
     pub(crate) column_sums: unsafe fn(*const R, usize, *mut R),
 }
 
+/// How far a logit may lie above the reference of its sum: e^8 times any number of
+/// classes is far from overflow.
+const SLACK: f32 = 8.0;
+
 #[inline(always)]
 unsafe fn accumulate<V: Vector>(logits: &Logits<V::Real>, state: *mut V::Real) {
     // SAFETY: the panel, the offsets and the state are as wide as `Kernels` says.
     unsafe {
         let offset = [V::load(logits.offset), V::load(logits.offset.add(V::LANES))];
+        let slack = V::splat(V::Real::from_f32(SLACK));
         for row in 0..logits.rows {
             let at = logits.data.add(row * 2 * V::LANES);
             let z = [V::load(at).add(offset[0]), V::load(at.add(V::LANES)).add(offset[1])];
@@ -54,12 +60,12 @@ unsafe fn accumulate<V: Vector>(logits: &Logits<V::Real>, state: *mut V::Real) {
             if state.is_null() {
                 continue;
             }
-            // A maximum a lane, moved only when a lane exceeds it: rare after the first
-            // panels, so an element costs one exponential.
+            // A reference a lane, moved only when a lane is far above it: rare after the
+            // first panel, so an element costs one exponential.
             let state = state.add(row * 2 * V::LANES);
             let (mut max, mut sum) = (V::load(state), V::load(state.add(V::LANES)));
             let larger = z[0].max(z[1]);
-            if larger.any_above(max) {
+            if larger.any_above(max.add(slack)) {
                 let raised = larger.max(max);
                 sum = sum.mul(max.sub(raised).exp());
                 max = raised;
@@ -76,15 +82,15 @@ unsafe fn finish<V: Vector>(state: *const V::Real) -> (V::Real, V::Real) {
     // SAFETY: a state is two vectors.
     unsafe {
         let max = V::load(state);
-        let mut most = <V::Real as Real>::LOWEST;
+        let mut most = V::Real::LOWEST;
         for lane in 0..V::LANES {
             let value = *state.add(lane);
             most = if value > most { value } else { most };
         }
         let scaled = V::load(state.add(V::LANES)).mul(max.sub(V::splat(most)).exp());
-        let mut lanes = [<V::Real as Real>::ZERO; 16];
+        let mut lanes = [V::Real::ZERO; 16];
         scaled.store(lanes.as_mut_ptr());
-        let sum = lanes[..V::LANES].iter().fold(<V::Real as Real>::ZERO, |sum, &lane| sum.fma(<V::Real as Real>::ONE, lane));
+        let sum = lanes[..V::LANES].iter().fold(V::Real::ZERO, |sum, &lane| sum.fma(V::Real::ONE, lane));
         (most, sum)
     }
 }
@@ -96,8 +102,8 @@ unsafe fn gradients<V: Vector>(data: *mut V::Real, scales: &[RowScale<V::Real>])
         unsafe {
             for half in 0..2 {
                 let at = data.add((2 * row + half) * V::LANES);
-                let gradient = if scale.coefficient == <V::Real as Real>::ZERO {
-                    V::splat(<V::Real as Real>::ZERO)
+                let gradient = if scale.coefficient == V::Real::ZERO {
+                    V::splat(V::Real::ZERO)
                 } else {
                     let z = V::load(at).sub(V::splat(scale.high)).sub(V::splat(scale.low));
                     z.exp().mul(V::splat(scale.coefficient))

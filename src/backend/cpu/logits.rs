@@ -62,13 +62,15 @@ impl<R: Real> Run<'_, R> {
         });
     }
 
-    /// Nothing seen: the lowest maximum that is still a number, and a sum of 0.
+    /// Nothing seen: the lowest reference that is still a number, and a sum of 0.
     unsafe fn start_states(&self, state: *mut R, rows: usize) {
-        let half = self.kernels.width / 2;
-        for place in 0..rows * self.kernels.width {
-            let start = if place % self.kernels.width < half { R::LOWEST } else { R::ZERO };
-            // SAFETY: a state is `width` numbers a row.
-            unsafe { state.add(place).write(start) };
+        let width = self.kernels.width;
+        // SAFETY: a state is `width` numbers a row.
+        let states = unsafe { std::slice::from_raw_parts_mut(state, rows * width) };
+        for state in states.chunks_exact_mut(width) {
+            let (reference, sum) = state.split_at_mut(width / 2);
+            reference.fill(R::LOWEST);
+            sum.fill(R::ZERO);
         }
     }
 
@@ -110,9 +112,11 @@ impl<R: Real> Run<'_, R> {
     /// Gradients of the logits, once the log-sum-exp is known.
     pub(super) unsafe fn compute_gradients(&self, chunk: Chunk) {
         let panels = self.buffers.weights_t.count();
-        self.share(self.operations(chunk), panels, |_, panel| {
-            // SAFETY: each task has its own panel.
-            unsafe { self.gradients_panel(chunk, panel, self.buffers.logits.at(panel, 0)) };
+        self.share(self.operations(chunk), self.groups(), |_, group| {
+            for panel in group * GROUP..((group + 1) * GROUP).min(panels) {
+                // SAFETY: the panels of the group are the task's.
+                unsafe { self.gradients_panel(chunk, panel, self.buffers.logits.at(panel, 0)) };
+            }
         });
     }
 

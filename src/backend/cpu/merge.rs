@@ -53,7 +53,8 @@ impl<R: Real> Run<'_, R> {
             }
             std::slice::from_raw_parts_mut(labels, count).sort_unstable();
             // What is behind the last is past every class.
-            (count..self.shape().rows * num_true).for_each(|place| labels.add(place).write((i64::MAX, place)));
+            (count..self.shape().rows * num_true)
+                .for_each(|place| labels.add(place).write((i64::MAX, place)));
         }
     }
 
@@ -76,7 +77,8 @@ impl<R: Real> Run<'_, R> {
                     (None, None) => break,
                 };
                 let candidates = (id, id + ids[id..].iter().take_while(|&&id| id == next).count());
-                let places = (label, label + labels[label..].iter().take_while(|&&(label, _)| label == next).count());
+                let places =
+                    (label, label + labels[label..].iter().take_while(|&&(label, _)| label == next).count());
                 gradients.entries.add(count).write(Entry { id: next, candidates, labels: places });
                 (id, label, count) = (candidates.1, places.1, count + 1);
             }
@@ -96,10 +98,12 @@ impl<R: Real> Run<'_, R> {
         // worker's.
         unsafe {
             let labels = std::slice::from_raw_parts(gradients.labels, entry.labels.1);
-            let labels = labels[entry.labels.0..].iter().map(|&(_, place)| (place, *gradients.d_true.add(place)));
+            let labels =
+                labels[entry.labels.0..].iter().map(|&(_, place)| (place, *gradients.d_true.add(place)));
             let labels = labels.filter(|&(_, gradient)| gradient != R::ZERO);
             if let Some(d_biases) = &outputs.d_biases {
-                let candidates = (entry.candidates.0..entry.candidates.1).map(|column| *gradients.d_biases.add(column));
+                let candidates =
+                    (entry.candidates.0..entry.candidates.1).map(|column| *gradients.d_biases.add(column));
                 let parts = candidates.chain(labels.clone().map(|(_, gradient)| gradient));
                 let sum = parts.fold(R::ZERO, |sum, part| sum.fma(R::ONE, part));
                 write_row(d_biases, to, &[sum], add);
@@ -107,8 +111,13 @@ impl<R: Real> Run<'_, R> {
             if let Some(d_weights) = &outputs.d_weights {
                 let sum = std::slice::from_raw_parts_mut(b.rows.add(worker * 2 * dim), dim);
                 let row = std::slice::from_raw_parts_mut(b.rows.add((worker * 2 + 1) * dim), dim);
-                sum.fill(R::ZERO);
-                for column in entry.candidates.0..entry.candidates.1 {
+                let (first, last) = entry.candidates;
+                if first < last {
+                    gradients.d_weights.get_row(first, sum)
+                } else {
+                    sum.fill(R::ZERO)
+                }
+                for column in first + 1..last {
                     gradients.d_weights.get_row(column, row);
                     add_scaled(sum, R::ONE, row);
                 }

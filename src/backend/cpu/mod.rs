@@ -71,7 +71,10 @@ impl Engine {
             Buffers::lay_out(shape, kernels, self.team.threads(), gradients, &mut arena);
             arena.bytes()
         };
-        WorkspaceSize { forward: bytes(false), backward: bytes(true) }
+        let forward = bytes(false);
+        // What serves backward serves forward too: few classes and many threads could
+        // turn it round.
+        WorkspaceSize { forward, backward: bytes(true).max(forward) }
     }
 
     /// # Safety
@@ -91,7 +94,8 @@ impl Engine {
     unsafe fn run_in<R: Real>(&self, kernels: &'static Kernels<R>, step: &Step<'_>, workspace: *mut u8) {
         let mut arena = Arena::over(workspace);
         let gradients = step.gradients.is_some();
-        let buffers = Buffers::lay_out(&step.batch.shape, kernels, self.team.threads(), gradients, &mut arena);
+        let buffers =
+            Buffers::lay_out(&step.batch.shape, kernels, self.team.threads(), gradients, &mut arena);
         // SAFETY: the caller's promise.
         unsafe { Run::new(step, kernels, &self.team, buffers).all() }
     }

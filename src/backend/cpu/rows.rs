@@ -35,7 +35,8 @@ impl<R: Real> Run<'_, R> {
             // SAFETY: the row buffers are the worker's, the rows the task's.
             unsafe {
                 let input = std::slice::from_raw_parts_mut(self.buffers.rows.add(worker * 2 * dim), dim);
-                let weight = std::slice::from_raw_parts_mut(self.buffers.rows.add((worker * 2 + 1) * dim), dim);
+                let weight =
+                    std::slice::from_raw_parts_mut(self.buffers.rows.add((worker * 2 + 1) * dim), dim);
                 for row in first..last {
                     read_row(&self.step.batch.inputs, self.row(chunk, row), input);
                     self.buffers.inputs.set_row(row, input, R::ZERO);
@@ -87,7 +88,8 @@ impl<R: Real> Run<'_, R> {
                     }
                 }
             }
-            std::slice::from_raw_parts_mut(self.buffers.hits, count).sort_unstable_by_key(|hit| (hit.first, hit.row));
+            std::slice::from_raw_parts_mut(self.buffers.hits, count)
+                .sort_unstable_by_key(|hit| (hit.first, hit.row));
             count
         }
     }
@@ -99,7 +101,8 @@ impl<R: Real> Run<'_, R> {
             for row in first..last {
                 // SAFETY: each row is one task's.
                 unsafe {
-                    let lse = if self.step.forward { self.forward_row(chunk, row) } else { self.kept(chunk, row) };
+                    let lse =
+                        if self.step.forward { self.forward_row(chunk, row) } else { self.kept(chunk, row) };
                     if self.step.gradients.is_some() {
                         self.scale_row(chunk, row, lse);
                     }
@@ -120,7 +123,7 @@ impl<R: Real> Run<'_, R> {
         unsafe { std::slice::from_raw_parts(self.buffers.true_logits.add(row * num_true), num_true) }
     }
 
-    /// Joins the groups' maxima and sums with the true logits, in float64: then a loss
+    /// Joins the groups' references and sums with the true logits, in float64: then a loss
     /// near 0 keeps its relative precision, for the true logit is the maximum and its
     /// difference from itself exact.
     unsafe fn forward_row(&self, chunk: Chunk, row: usize) -> f64 {
@@ -141,10 +144,15 @@ impl<R: Real> Run<'_, R> {
                 // Every class of the row is switched off, the true ones too.
                 (f64::NEG_INFINITY, f64::INFINITY)
             } else {
-                let sampled: f64 = groups().map(|(max, sum)| if sum == 0.0 { 0.0 } else { sum * (max - most).exp() }).sum();
+                let sampled: f64 =
+                    groups().map(|(max, sum)| if sum == 0.0 { 0.0 } else { sum * (max - most).exp() }).sum();
                 let total = sampled + true_logits.iter().map(|z| (z - most).exp()).sum::<f64>();
                 // ln_1p keeps what is below the precision of 1 + x.
-                let log_total = if true_logits.len() == 1 && true_logits[0] == most { sampled.ln_1p() } else { total.ln() };
+                let log_total = if true_logits.len() == 1 && true_logits[0] == most {
+                    sampled.ln_1p()
+                } else {
+                    total.ln()
+                };
                 (most + log_total, (most - mean) + log_total)
             };
             let loss = match self.step.problem.probability_floor {
@@ -177,7 +185,8 @@ impl<R: Real> Run<'_, R> {
             let gradients = self.gradient_buffers();
             for (t, &z) in true_logits.iter().enumerate() {
                 let p = probability(z, lse);
-                let gradient = if upstream == 0.0 { 0.0 } else { upstream * (mean_ratio * p - ratio(p) / targets) };
+                let gradient =
+                    if upstream == 0.0 { 0.0 } else { upstream * (mean_ratio * p - ratio(p) / targets) };
                 gradients.d_true.add(n * true_logits.len() + t).write(R::from_f64(gradient));
             }
             let coefficient = if upstream == 0.0 { R::ZERO } else { R::from_f64(upstream * mean_ratio) };
@@ -191,7 +200,8 @@ impl<R: Real> Run<'_, R> {
                 // reach d_weights as 0 * NaN.
                 let panels = self.buffers.inputs.count();
                 (0..panels).for_each(|panel| {
-                    std::slice::from_raw_parts_mut(self.buffers.inputs.at(panel, row), self.kernels.width).fill(R::ZERO);
+                    std::slice::from_raw_parts_mut(self.buffers.inputs.at(panel, row), self.kernels.width)
+                        .fill(R::ZERO);
                 });
             }
         }

@@ -61,6 +61,9 @@ pub(crate) trait Vector: Copy {
     const LANES: usize;
     /// Rows of the GEMM register tile; its width is two vectors.
     const TILE_ROWS: usize;
+    /// Asks for a cache line that will be read or written soon, if the machine takes
+    /// such hints; any address will do.
+    unsafe fn prefetch(_line: *const Self::Real) {}
     unsafe fn splat(value: Self::Real) -> Self;
     unsafe fn load(from: *const Self::Real) -> Self;
     unsafe fn store(self, to: *mut Self::Real);

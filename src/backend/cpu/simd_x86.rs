@@ -49,6 +49,10 @@ macro_rules! vector {
             const LANES: usize = $lanes;
             const TILE_ROWS: usize = $rows;
             #[inline(always)]
+            unsafe fn prefetch(line: *const f32) {
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+            }
+            #[inline(always)]
             unsafe fn splat(value: f32) -> Self {
                 $name(unsafe { $splat(value) })
             }
@@ -129,7 +133,8 @@ vector!(
 #[inline(always)]
 unsafe fn scale(p: __m256, n: __m256) -> __m256 {
     unsafe {
-        let power = |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))));
+        let power =
+            |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))));
         let n = _mm256_cvtps_epi32(n);
         let half = _mm256_srai_epi32::<1>(n);
         _mm256_mul_ps(_mm256_mul_ps(p, power(half)), power(_mm256_sub_epi32(n, half)))

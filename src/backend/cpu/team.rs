@@ -67,6 +67,10 @@ impl Team {
                 .map_err(|_| Error::HostMemory { bytes: 2 << 20, purpose: "the stack of a thread" })?;
             team.workers.push(thread);
         }
+        if threads > 1 {
+            // Threads allocate as they start: not later, while some call runs.
+            team.fork_join(&|_| ());
+        }
         Ok(team)
     }
 
@@ -138,7 +142,8 @@ fn work(shared: &Shared, worker: usize) {
         }
         seen += 1;
         // SAFETY: `generation` has released the job, and its caller waits for us.
-        let outcome = unsafe { (*shared.job.get()).map(|job| catch_unwind(AssertUnwindSafe(|| (*job)(worker)))) };
+        let outcome =
+            unsafe { (*shared.job.get()).map(|job| catch_unwind(AssertUnwindSafe(|| (*job)(worker)))) };
         if let Some(Err(payload)) = outcome {
             *shared.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
         }

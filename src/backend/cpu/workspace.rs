@@ -57,7 +57,7 @@ pub(crate) struct Buffers<R> {
     pub(crate) true_logits: *mut f64,
     /// [chunk * T]
     pub(crate) hits: *mut Hit,
-    /// Maximum and sum of each row in each group of panels. [groups, chunk]
+    /// Reference and sum of each row in each group of panels. [groups, chunk]
     pub(crate) partial: *mut (R, R),
     /// [chunk]
     pub(crate) scales: *mut RowScale<R>,
@@ -105,7 +105,8 @@ impl<R: Real> Buffers<R> {
         let Shape { rows, dim, sampled, num_true, classes, .. } = *shape;
         let width = kernels.width;
         let sampled_padded = sampled.next_multiple_of(width);
-        let chunk = (CHUNK_BYTES / (sampled_padded * size_of::<R>())).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1).min(rows);
+        let chunk =
+            (CHUNK_BYTES / (sampled_padded * size_of::<R>())).clamp(CHUNK_ROWS.0, CHUNK_ROWS.1).min(rows);
         let groups = sampled_padded.div_ceil(width * GROUP);
         let panels = |arena: &mut Arena, rows, cols| {
             let data = arena.take(Panels::<R>::size(rows, cols, width));

@@ -99,6 +99,18 @@ fn with_replacement_the_others_keep_their_proportions() {
 }
 
 #[test]
+fn samples_of_one_and_two_are_inverted_without_bias() {
+    let avoid: Vec<i64> = (4..40).collect();
+    let weights: Vec<f64> = (1..=40).map(f64::from).collect();
+    for count in [1, 2] {
+        let sampler = sampler(unigram(&weights), 40, count, false);
+        let trials = (0..50_000).map(|step| Trial { step, ..Trial::avoiding(&avoid) }.run(&sampler).unwrap());
+        let observed = histogram(4, trials.flat_map(|trial| trial.ids));
+        assert_drawn_from(&[0.1, 0.2, 0.3, 0.4], &observed);
+    }
+}
+
+#[test]
 fn a_class_of_tiny_probability_is_drawn_if_it_alone_is_left() {
     let sampler = sampler(unigram(&[1.0, 0.0, 1e-300, 3.0]), 4, 6, false);
     let trial = Trial::avoiding(&[3, 0]).run(&sampler).unwrap();
@@ -111,9 +123,8 @@ fn rejected_labels_count_as_tries() {
     // Classes 0 .. 9 have 0.63 of the mass: most draws are refused.
     let labels: Vec<i64> = (0..10).collect();
     let sampler = sampler(Kind::LogUniform, 40, 1, true);
-    let tries: i64 = (0..20_000)
-        .map(|step| Trial { step, ..excluding(&labels) }.run(&sampler).unwrap().tries)
-        .sum();
+    let tries: i64 =
+        (0..20_000).map(|step| Trial { step, ..excluding(&labels) }.run(&sampler).unwrap().tries).sum();
     let left = 1.0 - 11.0_f64.ln() / 41.0_f64.ln();
     assert_relative(tries as f64 / 20_000.0, 1.0 / left, 0.03);
 }

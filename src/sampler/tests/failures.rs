@@ -11,13 +11,7 @@ fn sizes_are_refused_by_name_and_number() {
         (Kind::LogUniform, -3, 1, true, "num_classes = -3 must be at least 1"),
         (Kind::Caller, 5, 0, true, "num_sampled = 0 must be at least 1"),
         (Kind::LogUniform, 5, 6, true, "num_sampled = 6 distinct classes exceed num_classes = 5"),
-        (
-            Kind::All,
-            5,
-            4,
-            true,
-            "num_sampled = 4, but SSL_SAMPLER_ALL takes all num_classes = 5",
-        ),
+        (Kind::All, 5, 4, true, "num_sampled = 4, but SSL_SAMPLER_ALL takes all num_classes = 5"),
         (
             unigram(&[0.0, 1.0, 0.0, 2.0]),
             4,
@@ -151,14 +145,8 @@ fn outputs_of_the_wrong_length_are_refused() {
         sampler.draw(draw).unwrap_err().to_string()
     };
     assert_eq!(attempt(&mut [0; 3], 0), "ids has 3 elements, but num_sampled is 2");
-    assert_eq!(
-        attempt(&mut ids, 1),
-        "sampled_expected_count has 1 elements, but num_sampled is 2"
-    );
-    assert_eq!(
-        attempt(&mut ids, 2),
-        "learned_counts: only SSL_SAMPLER_LEARNED_UNIGRAM has any"
-    );
+    assert_eq!(attempt(&mut ids, 1), "sampled_expected_count has 1 elements, but num_sampled is 2");
+    assert_eq!(attempt(&mut ids, 2), "learned_counts: only SSL_SAMPLER_LEARNED_UNIGRAM has any");
     assert_eq!((ids, short, learned), ([-9; 2], [-9.0], [-9; 5]));
 }
 

@@ -140,15 +140,11 @@ fn counts_near_the_end_of_int64_neither_wrap_nor_learn() {
 #[test]
 fn counts_to_start_from_are_checked() {
     let refuse = |counts: &[i64]| {
-        refusal(config(Kind::LearnedUnigram { counts: Some(counts.to_vec()) }, 3, 1, true))
-            .to_string()
+        refusal(config(Kind::LearnedUnigram { counts: Some(counts.to_vec()) }, 3, 1, true)).to_string()
     };
     assert_eq!(refuse(&[1, 2, 0]), "learned_counts[2] = 0 must be at least 1");
     assert_eq!(refuse(&[1, 2]), "learned_counts has 2 elements, but num_classes is 3");
-    assert_eq!(
-        refuse(&[1, i64::MAX, 1]),
-        "learned_counts: the sum of the first 2 overflows int64"
-    );
+    assert_eq!(refuse(&[1, i64::MAX, 1]), "learned_counts: the sum of the first 2 overflows int64");
 }
 
 #[test]

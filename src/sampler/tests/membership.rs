@@ -48,8 +48,7 @@ proptest! {
 fn colliding_classes_are_kept_apart() {
     // Multiples of 2^60 share the low bits, and runs of neighbours fill a table half up.
     let mut table = IdTable::new();
-    let classes: Vec<i64> =
-        (0..8).map(|i| i << 60).chain((0..500).map(|i| i64::MAX - i)).collect();
+    let classes: Vec<i64> = (0..8).map(|i| i << 60).chain((0..500).map(|i| i64::MAX - i)).collect();
     table.reserve(classes.len()).unwrap();
     assert!(classes.iter().all(|class| table.insert(*class)));
     assert!(classes.iter().all(|class| !table.insert(*class)));

@@ -44,3 +44,40 @@ fn draws_of_different_steps_are_independent() {
         }
     }
 }
+
+/// The numbers come from a separate program in Python's integers and floats, written
+/// from the descriptions of the stream and of the two distributions.
+#[test]
+fn ids_are_those_of_an_independent_implementation() {
+    let ids = |kind, num_classes, count, (seed, step, rank)| {
+        let config = Config { seed, rank, ..config(kind, num_classes, count, true) };
+        let trial = draw(&Sampler::new(config).unwrap(), step);
+        (trial.ids, trial.tries)
+    };
+    let (million, run) = (1_000_000, (7, 5, 3));
+    let want = [235_313, 290_399, 368_764, 504_568, 547_943, 637_035, 752_652, 804_378];
+    assert_eq!(ids(Kind::Uniform, million, 8, run), (want.to_vec(), 8));
+    let want = [0, 4, 20, 24, 161, 3_037, 42_282, 201_644];
+    assert_eq!(ids(Kind::LogUniform, million, 8, run), (want.to_vec(), 8));
+
+    let last = (u64::MAX, u64::MAX, 1);
+    let want = [
+        189_142_049_584_643_694,
+        2_358_539_496_555_526_111,
+        4_776_265_947_938_273_590,
+        5_319_772_267_097_993_822,
+    ];
+    assert_eq!(ids(Kind::Uniform, i64::MAX, 4, last), (want.to_vec(), 4));
+    let want = [103_334, 4_383_043_425, 55_227_359_376_000_756, 4_854_934_470_886_906_148];
+    assert_eq!(ids(Kind::LogUniform, i64::MAX, 4, last), (want.to_vec(), 4));
+
+    // Long samples by the hash that adds each id to 31 times what came before.
+    for (kind, tries, want) in [
+        (Kind::Uniform, 8_239, 2_515_244_706_327_495_825),
+        (Kind::LogUniform, 15_978, 12_913_194_791_988_702_896),
+    ] {
+        let (ids, drawn) = ids(kind, 793_471, 8192, (1, 2, 0));
+        let hash = ids.iter().fold(0_u64, |hash, id| hash.wrapping_mul(31).wrapping_add(*id as u64));
+        assert_eq!((drawn, hash), (tries, want));
+    }
+}

@@ -75,8 +75,7 @@ fn files_and_memory_give_the_same_sampler() {
 #[test]
 fn reserved_ids_come_first_and_are_never_drawn() {
     for reserved in [1, 2] {
-        let unigram =
-            Unigram { num_reserved_ids: reserved, distortion: 2.0, ..from_memory(&[1.0, 3.0]) };
+        let unigram = Unigram { num_reserved_ids: reserved, distortion: 2.0, ..from_memory(&[1.0, 3.0]) };
         let weights = vocabulary::weights(&unigram, 2 + reserved).unwrap();
         assert_eq!(weights[..reserved as usize], vec![0.0; reserved as usize]);
         assert_eq!(weights[reserved as usize..], [1.0, 9.0]);
@@ -223,9 +222,8 @@ fn differs_from_tensorflow_in_refusing_bad_weights() {
 
 #[test]
 fn absurd_numbers_of_reserved_ids_are_refused_without_memory() {
-    let reserve = |num_reserved_ids| {
-        fault(&Unigram { num_reserved_ids, ..from_memory(&[1.0]) }, 5).to_string()
-    };
+    let reserve =
+        |num_reserved_ids| fault(&Unigram { num_reserved_ids, ..from_memory(&[1.0]) }, 5).to_string();
     assert_eq!(reserve(-1), "num_reserved_ids = -1 is negative");
     assert!(reserve(i64::MAX).contains("has 9223372036854775808 classes"));
 }

@@ -1,0 +1,27 @@
+//! What the tests of the C ABI share: losses to compute (`case`), the buffers and
+//! structs of a call (`buffer`, `call`), and how far a result may lie from the float64
+//! reference (`compare`).
+// Every test binary compiles this and uses its own part of it.
+#![allow(dead_code, unreachable_pub, unused_imports)]
+
+mod buffer;
+mod call;
+mod case;
+mod compare;
+pub mod drawing;
+mod handle;
+mod outputs;
+
+pub use buffer::{Buffer, round, unit_roundoff};
+pub use call::{Arguments, Call, default_config};
+pub use case::{Case, Gaps, Random, Types};
+pub use compare::{assert_close, assert_matches_reference, weight_gradients};
+pub use handle::{Failure, Handle, check, last_error};
+pub use outputs::Outputs;
+
+use sampled_softmax::abi::{SSL_DTYPE_BFLOAT16, SSL_DTYPE_FLOAT16, SSL_DTYPE_FLOAT32, SSL_DTYPE_FLOAT64};
+
+pub const F32: u32 = SSL_DTYPE_FLOAT32;
+pub const F16: u32 = SSL_DTYPE_FLOAT16;
+pub const BF16: u32 = SSL_DTYPE_BFLOAT16;
+pub const F64: u32 = SSL_DTYPE_FLOAT64;
