@@ -68,7 +68,9 @@ impl<'a> Candidates<'a> {
             Dtype::F32 => false,
             Dtype::F64 => true,
             other => {
-                return Err(Error::Dtype(format!("counts_dtype is {other:?}; it must be float32 or float64")));
+                return Err(Error::Dtype(format!(
+                    "counts_dtype is {other:?}; it must be float32 or float64"
+                )));
             }
         };
         let width = if double { 8 } else { 4 };

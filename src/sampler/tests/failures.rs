@@ -157,7 +157,7 @@ fn a_thread_that_panics_spoils_no_later_draw() {
         let want = draw(&sampler, 2);
         let panicked = std::thread::scope(|scope| {
             let holder = scope.spawn(|| {
-                let mut state = sampler.lock();
+                let mut state = sampler.lock().unwrap();
                 state.unclean = true;
                 let members = count as usize;
                 let (set, _) = state.scratch.members(num_classes, members, members).unwrap();
