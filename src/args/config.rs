@@ -152,11 +152,12 @@ unsafe fn kind(raw: &ssl_config) -> Result<Kind> {
 /// # Safety
 /// `unigrams` and `vocab_file` lead to what `ssl_config` says.
 unsafe fn unigram(raw: &ssl_config) -> Result<Unigram> {
-    let weights = match (raw.unigrams.is_null(), raw.vocab_file.is_null()) {
+    let memory = || {
         // SAFETY: the caller's promise.
-        (false, true) => {
-            UnigramWeights::Memory(unsafe { copied("unigrams", raw.unigrams, raw.num_unigrams)? })
-        }
+        unsafe { copied("unigrams", raw.unigrams, raw.num_unigrams) }
+    };
+    let weights = match (raw.unigrams.is_null(), raw.vocab_file.is_null()) {
+        (false, true) => UnigramWeights::Memory(memory()?),
         (true, false) => {
             // SAFETY: the caller's promise.
             let path = unsafe { CStr::from_ptr(raw.vocab_file) };

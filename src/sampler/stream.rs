@@ -153,7 +153,7 @@ mod tests {
         // and all others one: half of the draws instead of a third.
         let bound = 3 << 62;
         let mut stream = Stream::new(1, 2, 3);
-        let multiples = (0..90_000).filter(|_| stream.below(bound) % 3 == 0).count();
+        let multiples = (0..90_000).filter(|_| stream.below(bound).is_multiple_of(3)).count();
         assert!((29_000..31_000).contains(&multiples), "{multiples} of 90000");
     }
 
