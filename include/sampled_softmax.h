@@ -186,8 +186,8 @@
 #define SSL_SAMPLING_REPLACEMENT 1
 
 // TensorFlow's expected count: `-expm1(tries * log1p(-p))`, tries being the draws
-// that were needed; `S * p` where no draw was rejected or with replacement. 1 where
-// all C classes are taken.
+// that were needed; `S * p` where no draw was rejected or with replacement. 1, under
+// either rule, where every class that may be drawn is.
 #define SSL_COUNTS_TF 0
 
 // The inclusion probability itself, where a closed form exists (uniform: S / C);

@@ -98,8 +98,8 @@ pub const SSL_SAMPLING_UNIQUE: u32 = 0;
 pub const SSL_SAMPLING_REPLACEMENT: u32 = 1;
 
 /// TensorFlow's expected count: `-expm1(tries * log1p(-p))`, tries being the draws
-/// that were needed; `S * p` where no draw was rejected or with replacement. 1 where
-/// all C classes are taken.
+/// that were needed; `S * p` where no draw was rejected or with replacement. 1, under
+/// either rule, where every class that may be drawn is.
 pub const SSL_COUNTS_TF: u32 = 0;
 /// The inclusion probability itself, where a closed form exists (uniform: S / C);
 /// elsewhere as `SSL_COUNTS_TF`.

@@ -14,9 +14,7 @@ HEADER = (INCLUDE / "sampled_softmax.h").read_text()
 FUNCTIONS = set(re.findall(r"^[A-Z_]+_API\s+[\w ]+[ *](ssl_\w+)\(", HEADER, re.MULTILINE))
 
 # What every glibc system has. CUDA is opened at run time only, and there is no C++ inside.
-SYSTEM_LIBRARIES = re.compile(
-    r"(libc|libm|libdl|libpthread|librt|libgcc_s|ld-linux[-\w]*)\.so\.\d+"
-)
+SYSTEM_LIBRARIES = re.compile(r"(libc|libm|libdl|libpthread|librt|libgcc_s|ld-linux[-\w]*)\.so\.\d+")
 
 
 def test_header_declares_the_functions_of_the_design() -> None:
@@ -43,9 +41,7 @@ def test_library_needs_only_the_system(library_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dialect", dialects("c99", "c++11"), ids=str)
-def test_every_function_links_and_answers(
-    dialect: Dialect, library_dir: Path, tmp_path: Path
-) -> None:
+def test_every_function_links_and_answers(dialect: Dialect, library_dir: Path, tmp_path: Path) -> None:
     source = SOURCES / "link_all.c"
     called = set(re.findall(r"\bssl_\w+(?=\()", source.read_text()))
     assert called == FUNCTIONS, "tests/c/link_all.c calls every function of the header"

@@ -41,8 +41,7 @@ def test_init_clears_every_struct(dialect: Dialect, tmp_path: Path) -> None:
 def test_header_is_clean_under_stricter_warnings(dialect: Dialect, tmp_path: Path) -> None:
     structs = ("ssl_config", "ssl_batch", "ssl_candidates", "ssl_loss", "ssl_gradients")
     uses = "".join(
-        f"void use_{name}({name} *object);\n"
-        f"void use_{name}({name} *object) {{ SSL_INIT(*object); }}\n"
+        f"void use_{name}({name} *object);\nvoid use_{name}({name} *object) {{ SSL_INIT(*object); }}\n"
         for name in structs
     )
     source = tmp_path / "use.c"

@@ -204,6 +204,8 @@ class SampledSoftmaxLoss:
         true = integer("num_true", num_true)
         if true > classes:
             raise ValueError(f"num_true = {true} is greater than num_classes = {classes}")
+        if not isinstance(remove_accidental_hits, bool):
+            raise TypeError(f"remove_accidental_hits = {remove_accidental_hits!r} is not a bool")
         number = integer("seed", seed, 0, MOST)
         who: int | Sampler
         if sampled_values is not None:

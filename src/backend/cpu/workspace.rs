@@ -8,7 +8,7 @@ use crate::memory::Arena;
 
 /// Bytes of logits that one chunk of rows may take: enough rows that reading the sampled
 /// weights costs little beside multiplying by them.
-const CHUNK_BYTES: usize = 8 << 20;
+const CHUNK_BYTES: usize = 4 << 20;
 /// Rows of a chunk, at least and at most (where there are as many).
 const CHUNK_ROWS: (usize, usize) = (64, 512);
 
