@@ -1,4 +1,5 @@
 # make demo    build, then train a language model with a large vocabulary on real text
+# make bench   beside TensorFlow, JAX, PyTorch and MindSpore; writes benches/results/
 # make test    everything that can be checked, against real peers
 # make build   the shared library: target/release/libsampled_softmax.so
 # make lint    formatting and static checks
@@ -13,7 +14,7 @@ LIBRARY := target/release/libsampled_softmax.so
 export PYTHONPATH := bindings/python
 export SAMPLED_SOFTMAX_LIB := $(CURDIR)/$(LIBRARY)
 
-.PHONY: build demo test lint format header environments clean
+.PHONY: build demo bench test lint format header environments clean
 
 build:
 	cargo build --release
@@ -23,25 +24,29 @@ demo: build
 	sh tests/environments.sh main
 	$(PYTHON) -m examples.language_model $(ARGS)
 
+bench: build
+	sh tests/environments.sh bench mindspore
+	$(VENV)-bench/bin/python -m benches $(ARGS)
+
 test: build environments
 	cargo test --quiet
 	$(PYTHON) -m pytest tests/python --quiet --ignore-glob '*test_peer_mindspore*'
 	$(VENV)-mindspore/bin/python -m pytest tests/python/test_peer_mindspore*.py --quiet
 
 environments:
-	sh tests/environments.sh
+	sh tests/environments.sh main mindspore
 
 lint:
 	sh tests/environments.sh main
 	cargo fmt --check
 	cargo clippy --all-targets --quiet -- --deny warnings
-	$(PYTHON) -m ruff check bindings examples tests
-	$(PYTHON) -m ruff format --check bindings examples tests
+	$(PYTHON) -m ruff check bindings benches examples tests
+	$(PYTHON) -m ruff format --check bindings benches examples tests
 
 format:
 	sh tests/environments.sh main
 	cargo fmt
-	$(PYTHON) -m ruff format bindings examples tests
+	$(PYTHON) -m ruff format bindings benches examples tests
 
 header:
 	SAMPLED_SOFTMAX_UPDATE_HEADER=1 cargo build --release

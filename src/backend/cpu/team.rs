@@ -21,18 +21,25 @@ const SPINS: u32 = 4000;
 type Job = *const (dyn Fn(usize) + Sync);
 
 struct Shared {
-    /// What the present job is; written while no worker runs.
+    /// What the present job is; written while `entrance` is closed and nobody inside.
     job: UnsafeCell<Option<Job>>,
-    /// Counts jobs; a change starts the workers.
+    /// Whether workers may enter the present job (OPEN), and how many are inside (in
+    /// units of ENTERED). The caller does not wait for workers that have not entered: on
+    /// a busy machine they may be asleep long after the work is done.
+    entrance: AtomicUsize,
+    /// Counts jobs; a change wakes the workers.
     generation: AtomicUsize,
-    /// Workers that have not finished the present job.
-    running: AtomicUsize,
+    /// Workers that have begun to run.
+    started: AtomicUsize,
     stop: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: `job` is written by the one caller that holds `Team::busy`, before
-// `generation` releases it and after `running` has come back to 0.
+const OPEN: usize = 1;
+const ENTERED: usize = 2;
+
+// SAFETY: `job` is written by the one caller that holds `Team::busy`, before it opens
+// the entrance and after it has closed it and everybody has left.
 unsafe impl Sync for Shared {}
 // SAFETY: the pointer in `job` is only used while the caller that set it waits.
 unsafe impl Send for Shared {}
@@ -51,8 +58,9 @@ impl Team {
     pub(crate) fn new(threads: usize) -> Result<Team> {
         let shared = Arc::new(Shared {
             job: UnsafeCell::new(None),
+            entrance: AtomicUsize::new(0),
             generation: AtomicUsize::new(0),
-            running: AtomicUsize::new(0),
+            started: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
@@ -67,9 +75,9 @@ impl Team {
                 .map_err(|_| Error::HostMemory { bytes: 2 << 20, purpose: "the stack of a thread" })?;
             team.workers.push(thread);
         }
-        if threads > 1 {
-            // Threads allocate as they start: not later, while some call runs.
-            team.fork_join(&|_| ());
+        // Threads allocate as they start: not later, while some call runs.
+        while team.shared.started.load(Ordering::Acquire) < team.workers.len() {
+            thread::yield_now();
         }
         Ok(team)
     }
@@ -106,18 +114,19 @@ impl Team {
     fn fork_join(&self, job: &(dyn Fn(usize) + Sync)) {
         let shared = &self.shared;
         // SAFETY: only the lifetime changes, and this function returns after all workers
-        // are done with the job. `busy` is ours, so no worker looks at `job` now.
+        // have left the job. `busy` is ours and the entrance closed, so none looks at it.
         unsafe {
             let job: &'static (dyn Fn(usize) + Sync) = std::mem::transmute(job);
             *shared.job.get() = Some(job);
         }
-        shared.running.store(self.workers.len(), Ordering::Relaxed);
+        shared.entrance.store(OPEN, Ordering::Release);
         shared.generation.fetch_add(1, Ordering::Release);
         self.workers.iter().for_each(|worker| worker.thread().unpark());
 
         let own = catch_unwind(AssertUnwindSafe(|| job(0)));
+        shared.entrance.fetch_and(!OPEN, Ordering::Relaxed);
         let mut spins = 0;
-        while shared.running.load(Ordering::Acquire) != 0 {
+        while shared.entrance.load(Ordering::Acquire) != 0 {
             spins += 1;
             if spins < SPINS { spin_loop() } else { thread::yield_now() }
         }
@@ -130,6 +139,7 @@ impl Team {
 }
 
 fn work(shared: &Shared, worker: usize) {
+    shared.started.fetch_add(1, Ordering::Release);
     let mut seen = 0;
     loop {
         let mut spins = 0;
@@ -140,14 +150,19 @@ fn work(shared: &Shared, worker: usize) {
             spins += 1;
             if spins < SPINS { spin_loop() } else { thread::park() }
         }
-        seen += 1;
-        // SAFETY: `generation` has released the job, and its caller waits for us.
+        seen = shared.generation.load(Ordering::Acquire);
+        let enter = |entrance| (entrance & OPEN != 0).then_some(entrance + ENTERED);
+        if shared.entrance.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter).is_err() {
+            continue;
+        }
+        // SAFETY: the open entrance has released the job, and its caller waits for those
+        // inside.
         let outcome =
             unsafe { (*shared.job.get()).map(|job| catch_unwind(AssertUnwindSafe(|| (*job)(worker)))) };
         if let Some(Err(payload)) = outcome {
             *shared.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
         }
-        shared.running.fetch_sub(1, Ordering::Release);
+        shared.entrance.fetch_sub(ENTERED, Ordering::Release);
     }
 }
 
