@@ -32,7 +32,7 @@ def parser():
     add("--batch", type=positive(int), default=512, metavar="N", help="tokens a batch")
     add("--dim", type=positive(int), default=128, metavar="D", help="size of the vectors that meet the output layer")
     add("--context", type=positive(int), default=12, metavar="K", help="tokens the model looks back")
-    add("--learning-rate", type=positive(float), default=0.15, help="of the sampled softmax")
+    add("--learning-rate", type=positive(float), default=0.13, help="of the sampled softmax")
     add("--full-learning-rate", type=positive(float), default=0.1, help="of the full softmax")
     add("--held-out", type=positive(int), default=20_000, metavar="TOKENS", help="evaluated on at most")
     add("--no-full", action="store_true", help="leave the full softmax out")

@@ -19,10 +19,7 @@ from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "examples"))
 
-pytest.importorskip("matplotlib", reason="matplotlib, which the demo draws with, is not installed")
-pytest.importorskip("threadpoolctl", reason="threadpoolctl, which the demo needs, is not installed")
-
-from language_model import full_softmax, session, threads, tokens, train
+from language_model import full_softmax, report, session, threads, tokens, train
 from language_model.model import LanguageModel, RowGradient, Shape, sum_rows
 from language_model.optimizer import Adagrad
 from language_model.sampled_output import SAMPLERS, SampledOutput
@@ -291,6 +288,17 @@ def test_a_label_is_the_token_after_its_context():
     contexts, labels = train.Batches(np.arange(50), context=3, batch_size=20, seed=0).next()
     np.testing.assert_array_equal(contexts, labels[:, None] + [-3, -2, -1])
     assert len(set(labels)) == 20
+
+
+def test_the_lead_is_read_off_straight_lines_in_log_perplexity():
+    def points(*pairs):
+        return [train.Point(seconds, 1, 1, perplexity) for seconds, perplexity in pairs]
+
+    # From 400 to 100 between 10 and 20 s: 200 is half way.
+    fast = points((0, 300), (10, 400), (20, 100), (40, 25))
+    assert report.seconds_to_reach(fast, 200) == pytest.approx(15)
+    assert report.seconds_to_reach(fast, 25) == pytest.approx(40)
+    assert report.seconds_to_reach(fast, 24) is None
 
 
 # The command --------------------------------------------------------------------------
