@@ -12,7 +12,7 @@ use crate::abi::{
     SSL_ABI_VERSION_MAJOR, SSL_ABI_VERSION_MINOR, SSL_ABI_VERSION_PATCH, SSL_STATUS_OK, ssl_batch,
     ssl_candidates, ssl_config, ssl_gradients, ssl_loss, ssl_status,
 };
-use crate::args::read_struct;
+use crate::args::{Call, read_struct};
 use crate::backend;
 use crate::error::{Error, Result, status_string};
 use crate::handle::Handle;
@@ -49,6 +49,35 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
 unsafe fn borrow<'a>(handle: *const ssl_handle) -> Result<&'a Handle> {
     // SAFETY: the caller's promise, restated above.
     unsafe { handle.as_ref() }.map(|handle| &handle.0).ok_or(Error::NullPointer("handle"))
+}
+
+/// # Safety
+/// As `ssl_forward`.
+#[allow(clippy::too_many_arguments)]
+unsafe fn step(
+    handle: *mut ssl_handle,
+    call: Call,
+    batch: *const ssl_batch,
+    candidates: *const ssl_candidates,
+    loss: *const ssl_loss,
+    gradients: Option<*const ssl_gradients>,
+    workspace: *mut c_void,
+    workspace_size: usize,
+    stream: *mut c_void,
+) -> ssl_status {
+    // SAFETY: the caller's promise.
+    guard(|| unsafe {
+        borrow(handle)?.step(
+            call,
+            &read_struct(batch, "batch")?,
+            &read_struct(candidates, "candidates")?,
+            &read_struct(loss, "loss")?,
+            gradients.map(|gradients| read_struct(gradients, "gradients")).transpose()?.as_ref(),
+            workspace,
+            workspace_size,
+            stream,
+        )
+    })
 }
 
 /// Makes a handle: checks the configuration, builds the sampler's tables, starts the
@@ -110,16 +139,7 @@ pub unsafe extern "C" fn ssl_forward(
     stream: *mut c_void,
 ) -> ssl_status {
     // SAFETY: all pointers are the caller's promise, here and in the calls below.
-    guard(|| unsafe {
-        borrow(handle)?.forward(
-            &read_struct(batch, "batch")?,
-            &read_struct(candidates, "candidates")?,
-            &read_struct(loss, "loss")?,
-            workspace,
-            workspace_size,
-            stream,
-        )
-    })
+    unsafe { step(handle, Call::Forward, batch, candidates, loss, None, workspace, workspace_size, stream) }
 }
 
 /// Computes the gradients of an earlier `ssl_forward`.
@@ -143,18 +163,11 @@ pub unsafe extern "C" fn ssl_backward(
     workspace_size: usize,
     stream: *mut c_void,
 ) -> ssl_status {
+    let gradients = Some(gradients);
     // SAFETY: as in `ssl_forward`.
-    guard(|| unsafe {
-        borrow(handle)?.backward(
-            &read_struct(batch, "batch")?,
-            &read_struct(candidates, "candidates")?,
-            &read_struct(loss, "loss")?,
-            &read_struct(gradients, "gradients")?,
-            workspace,
-            workspace_size,
-            stream,
-        )
-    })
+    unsafe {
+        step(handle, Call::Backward, batch, candidates, loss, gradients, workspace, workspace_size, stream)
+    }
 }
 
 /// Computes loss and gradients in one call, when the upstream gradient is known
@@ -176,18 +189,11 @@ pub unsafe extern "C" fn ssl_forward_backward(
     workspace_size: usize,
     stream: *mut c_void,
 ) -> ssl_status {
+    let gradients = Some(gradients);
     // SAFETY: as in `ssl_forward`.
-    guard(|| unsafe {
-        borrow(handle)?.forward_backward(
-            &read_struct(batch, "batch")?,
-            &read_struct(candidates, "candidates")?,
-            &read_struct(loss, "loss")?,
-            &read_struct(gradients, "gradients")?,
-            workspace,
-            workspace_size,
-            stream,
-        )
-    })
+    unsafe {
+        step(handle, Call::Forward, batch, candidates, loss, gradients, workspace, workspace_size, stream)
+    }
 }
 
 /// Draws candidates and nothing else.

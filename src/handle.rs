@@ -29,62 +29,7 @@ impl Handle {
     }
 
     /// # Safety
-    /// The pointers lead to what the header says; so for all calls below.
-    pub(crate) unsafe fn forward(
-        &self,
-        batch: &ssl_batch,
-        candidates: &ssl_candidates,
-        loss: &ssl_loss,
-        workspace: *mut c_void,
-        workspace_size: usize,
-        stream: *mut c_void,
-    ) -> Result<()> {
-        // SAFETY: the caller's promise.
-        unsafe { self.step(Call::Forward, batch, candidates, loss, None, workspace, workspace_size, stream) }
-    }
-
-    /// # Safety
-    /// As `forward`.
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) unsafe fn backward(
-        &self,
-        batch: &ssl_batch,
-        candidates: &ssl_candidates,
-        loss: &ssl_loss,
-        gradients: &ssl_gradients,
-        workspace: *mut c_void,
-        workspace_size: usize,
-        stream: *mut c_void,
-    ) -> Result<()> {
-        let gradients = Some(gradients);
-        // SAFETY: the caller's promise.
-        unsafe {
-            self.step(Call::Backward, batch, candidates, loss, gradients, workspace, workspace_size, stream)
-        }
-    }
-
-    /// # Safety
-    /// As `forward`.
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) unsafe fn forward_backward(
-        &self,
-        batch: &ssl_batch,
-        candidates: &ssl_candidates,
-        loss: &ssl_loss,
-        gradients: &ssl_gradients,
-        workspace: *mut c_void,
-        workspace_size: usize,
-        stream: *mut c_void,
-    ) -> Result<()> {
-        let gradients = Some(gradients);
-        // SAFETY: the caller's promise.
-        unsafe {
-            self.step(Call::Forward, batch, candidates, loss, gradients, workspace, workspace_size, stream)
-        }
-    }
-
-    /// # Safety
-    /// As `forward`.
+    /// The pointers lead to what the header says.
     pub(crate) unsafe fn sample(
         &self,
         batch: Option<&ssl_batch>,
@@ -116,9 +61,9 @@ impl Handle {
     /// and in what the backend then computes.
     ///
     /// # Safety
-    /// As `forward`.
+    /// The pointers lead to what the header says.
     #[allow(clippy::too_many_arguments)]
-    unsafe fn step(
+    pub(crate) unsafe fn step(
         &self,
         call: Call,
         batch: &ssl_batch,
