@@ -30,6 +30,7 @@ bench: build
 
 test: build environments
 	cargo test --quiet
+	SAMPLED_SOFTMAX_ISA=portable cargo test --quiet --test gradients --test dtypes --test edge_cases --test determinism
 	$(PYTHON) -m pytest tests/python --quiet --ignore-glob '*test_peer_mindspore*'
 	$(VENV)-mindspore/bin/python -m pytest tests/python/test_peer_mindspore*.py --quiet
 

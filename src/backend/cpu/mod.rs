@@ -19,6 +19,8 @@
 mod candidates;
 mod convert;
 mod gemm;
+#[cfg(test)]
+mod kernel_tests;
 mod kernels;
 mod logits;
 mod merge;
