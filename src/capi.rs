@@ -36,7 +36,7 @@ fn guard(call: impl FnOnce() -> Result<()>) -> ssl_status {
 }
 
 /// What a panic said.
-pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+fn panic_text(payload: &(dyn Any + Send)) -> String {
     payload
         .downcast_ref::<&str>()
         .map(ToString::to_string)

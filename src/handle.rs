@@ -41,7 +41,7 @@ impl Handle {
         // SAFETY: the caller's promise.
         unsafe {
             let (labels, ignored) = match batch {
-                Some(batch) => args::labels(batch, &self.problem)?,
+                Some(batch) => args::labels(batch, &self.problem, &mut regions)?,
                 None => (Labels::I64(&[]), None),
             };
             let candidates =

@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{BF16, Call, Case, F32, F64, Gaps, Random, Types, assert_close, assert_matches_reference};
+use common::{
+    BF16, Call, Case, F32, F64, Gaps, Random, Types, assert_close, assert_matches_reference,
+    central_differences,
+};
 use proptest::prelude::*;
 use sampled_softmax::abi::*;
 
@@ -141,17 +144,6 @@ fn downstream(case: &Case) -> f64 {
     call.outputs.loss.values().iter().zip(upstream).map(|(loss, g)| loss * g).sum()
 }
 
-fn central_differences(case: &Case, array: fn(&mut Case) -> &mut Vec<f64>) -> Vec<f64> {
-    let step = 1e-5;
-    let moved = |index: usize, by: f64| {
-        let mut moved = case.clone();
-        array(&mut moved)[index] += by;
-        downstream(&moved)
-    };
-    let count = array(&mut case.clone()).len();
-    (0..count).map(|i| (moved(i, step) - moved(i, -step)) / (2.0 * step)).collect()
-}
-
 #[test]
 fn gradients_are_the_derivatives_of_the_forward_call() {
     for seed in 0..6 {
@@ -168,10 +160,15 @@ fn gradients_are_the_derivatives_of_the_forward_call() {
         // The step squared times a third derivative of order 1, and the loss's last bits
         // over the step, are each about 1e-10.
         let bound = |_: usize| 1e-8;
-        let inputs = central_differences(&case, |case| &mut case.inputs);
+        let inputs = central_differences(&case, downstream, |case| &mut case.inputs);
         assert_close("d_inputs", &call.outputs.d_inputs.values(), &inputs, bound);
-        assert_close("d_weights", &weights, &central_differences(&case, |c| &mut c.weights), bound);
-        let expected = central_differences(&case, |case| case.biases.as_mut().unwrap());
+        assert_close(
+            "d_weights",
+            &weights,
+            &central_differences(&case, downstream, |c| &mut c.weights),
+            bound,
+        );
+        let expected = central_differences(&case, downstream, |case| case.biases.as_mut().unwrap());
         assert_close("d_biases", &biases, &expected, bound);
     }
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Case, Random, assert_close};
+use common::{Case, Random, assert_close, central_differences};
 use sampled_softmax::abi::*;
 
 /// MindSpore's test of `nn.SampledSoftmaxLoss`: C = 7, N = 3, d = 10.
@@ -64,17 +64,6 @@ fn downstream(case: &Case) -> f64 {
     loss.iter().zip(case.grad_output.as_ref().unwrap()).map(|(loss, g)| loss * g).sum()
 }
 
-fn central_differences(case: &Case, array: fn(&mut Case) -> &mut Vec<f64>) -> Vec<f64> {
-    let step = 1e-5;
-    let moved = |index: usize, by: f64| {
-        let mut moved = case.clone();
-        array(&mut moved)[index] += by;
-        downstream(&moved)
-    };
-    let count = array(&mut case.clone()).len();
-    (0..count).map(|i| (moved(i, step) - moved(i, -step)) / (2.0 * step)).collect()
-}
-
 #[test]
 fn gradients_are_the_derivatives_of_the_loss() {
     for seed in 0..18 {
@@ -83,11 +72,11 @@ fn gradients_are_the_derivatives_of_the_loss() {
         // The third derivative of the loss is of the order of 1, so the step's square
         // and the loss's last bits over the step are each about 1e-10.
         let bound = |_: usize| 1e-8;
-        let d_inputs = central_differences(&case, |case| &mut case.inputs);
+        let d_inputs = central_differences(&case, downstream, |case| &mut case.inputs);
         assert_close("d_inputs", &solution.d_inputs, &d_inputs, bound);
-        let d_weights = central_differences(&case, |case| &mut case.weights);
+        let d_weights = central_differences(&case, downstream, |case| &mut case.weights);
         assert_close("d_weights", &solution.d_weights, &d_weights, bound);
-        let d_biases = central_differences(&case, |case| case.biases.as_mut().unwrap());
+        let d_biases = central_differences(&case, downstream, |case| case.biases.as_mut().unwrap());
         assert_close("d_biases", &solution.d_biases, &d_biases, bound);
     }
 }

@@ -160,6 +160,21 @@ fn sample_needs_neither_labels_nor_counts() {
     }
 }
 
+#[test]
+fn sample_refuses_to_draw_over_its_labels() {
+    let mut call = Call::drawing(&drawing_case(16), drawing_handle(drawing_config(SSL_SAMPLER_UNIFORM)), 0);
+    let mut joint = vec![3_i64; 20];
+    let mut arguments = call.arguments();
+    (arguments.batch.labels, arguments.batch.labels_dtype) = (joint.as_ptr().cast(), SSL_LABELS_INT64);
+    arguments.candidates.ids = joint.as_mut_ptr();
+    let handle = call.handle.pointer();
+    // SAFETY: `joint` has room for the 12 labels and for the 20 ids.
+    let status = unsafe { ssl_sample(handle, &arguments.batch, &arguments.candidates, null_mut()) };
+    let failure = common::check(status).unwrap_err();
+    assert_eq!((failure.status, failure.message.as_str()), (SSL_STATUS_OVERLAP, "labels and ids overlap"));
+    assert_eq!(joint, vec![3; 20]);
+}
+
 /// S = 2^21 overflows a peer's generator, which then repeats itself at every step.
 #[test]
 fn large_samples_differ_from_step_to_step() {

@@ -5,7 +5,7 @@ use super::{dtype, elements, flag, matrix, same_precision, slice, unknown, vecto
 use crate::abi::{self, ssl_batch};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
-use crate::memory::{Dtype, Regions, Tensor};
+use crate::memory::{Dtype, Region, Regions, Tensor};
 
 /// The sizes of one call. Every product of them that is formed later fits in `isize`.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +99,7 @@ impl<'a> Batch<'a> {
             false => Some(vector("sample_weights", raw.sample_weights, real, rows)?),
         };
         // SAFETY: the caller's promise.
-        let (labels, ignored) = unsafe { labels(raw, problem)? };
+        let (labels, ignored) = unsafe { labels(raw, problem, regions)? };
 
         regions.add(inputs.region("inputs", false))?;
         regions.add(weights.region("weights", false))?;
@@ -108,7 +108,6 @@ impl<'a> Batch<'a> {
                 regions.add(tensor.region(name, false))?;
             }
         }
-        regions.add(labels_region(raw, labels.len()))?;
         Ok(Batch { shape, inputs, weights, biases, labels, ignored, sample_weights })
     }
 
@@ -123,16 +122,15 @@ impl<'a> Batch<'a> {
     }
 }
 
-fn labels_region(raw: &ssl_batch, count: usize) -> crate::memory::Region {
-    let bytes = if raw.labels_dtype == abi::SSL_LABELS_INT32 { 4 } else { 8 };
-    crate::memory::Region::flat("labels", raw.labels.cast::<u8>(), count * bytes, false)
-}
-
 /// The labels and the ignore index: all that `ssl_sample` reads of a batch.
 ///
 /// # Safety
 /// `raw.labels` leads to N * T labels.
-pub(crate) unsafe fn labels<'a>(raw: &ssl_batch, problem: &Problem) -> Result<(Labels<'a>, Option<i64>)> {
+pub(crate) unsafe fn labels<'a>(
+    raw: &ssl_batch,
+    problem: &Problem,
+    regions: &mut Regions,
+) -> Result<(Labels<'a>, Option<i64>)> {
     if raw.num_rows < 0 {
         return Err(Error::Shape(format!("num_rows = {} is negative", raw.num_rows)));
     }
@@ -145,6 +143,10 @@ pub(crate) unsafe fn labels<'a>(raw: &ssl_batch, problem: &Problem) -> Result<(L
             value => return unknown("labels_dtype", value, "SSL_LABELS_*"),
         }
     };
+    regions.add(match labels {
+        Labels::I32(labels) => Region::flat("labels", labels.as_ptr(), count, false),
+        Labels::I64(labels) => Region::flat("labels", labels.as_ptr(), count, false),
+    })?;
     let ignored = flag("has_ignore_index", raw.has_ignore_index)?.then_some(raw.ignore_index);
     Ok((labels, ignored))
 }

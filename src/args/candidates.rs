@@ -15,7 +15,7 @@ pub(crate) struct Candidates<'a> {
     pub(crate) step: u64,
     pub(crate) avoid: &'a [i64],
     pub(crate) num_tries: *mut i64,
-    pub(crate) learned_counts: *mut i64,
+    learned_counts: *mut i64,
     ids: *mut i64,
     sampled: *mut u8,
     expected_true: *mut u8,

@@ -44,7 +44,7 @@ pub(crate) struct Setup {
 }
 
 /// Threads beyond this are a mistake, not a wish.
-const MOST_THREADS: u32 = 1024;
+pub(crate) const MOST_THREADS: u32 = 1024;
 
 impl Setup {
     /// # Safety

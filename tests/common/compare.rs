@@ -25,6 +25,22 @@ pub fn assert_close(name: &str, got: &[f64], want: &[f64], bound: impl Fn(usize)
     }
 }
 
+/// The derivative of `value` by every element of an array of the case.
+pub fn central_differences(
+    case: &Case,
+    value: fn(&Case) -> f64,
+    array: fn(&mut Case) -> &mut Vec<f64>,
+) -> Vec<f64> {
+    let step = 1e-5;
+    let moved = |index: usize, by: f64| {
+        let mut moved = case.clone();
+        array(&mut moved)[index] += by;
+        value(&moved)
+    };
+    let count = array(&mut case.clone()).len();
+    (0..count).map(|i| (moved(i, step) - moved(i, -step)) / (2.0 * step)).collect()
+}
+
 /// Asserts that a forward and backward call wrote what the reference says.
 pub fn assert_matches_reference(call: &Call) {
     let case = call.drawn_case().rounded();

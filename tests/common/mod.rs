@@ -15,7 +15,7 @@ mod outputs;
 pub use buffer::{Buffer, round, unit_roundoff};
 pub use call::{Arguments, Call, default_config};
 pub use case::{Case, Gaps, Random, Types};
-pub use compare::{assert_close, assert_matches_reference, weight_gradients};
+pub use compare::{assert_close, assert_matches_reference, central_differences, weight_gradients};
 pub use handle::{Failure, Handle, check, last_error};
 pub use outputs::Outputs;
 

@@ -33,7 +33,7 @@ mod step;
 mod team;
 mod workspace;
 
-use crate::args::Shape;
+use crate::args::{MOST_THREADS, Shape};
 use crate::backend::{Step, WorkspaceSize};
 use crate::error::{Error, Result};
 use crate::memory::{Arena, Dtype};
@@ -108,7 +108,7 @@ fn default_threads() -> Result<usize> {
         return Ok(std::thread::available_parallelism().map_or(1, usize::from));
     };
     match text.trim().parse() {
-        Ok(threads @ 1..=1024) => Ok(threads),
-        _ => Err(Error::InvalidValue(format!("{THREADS}={text} is not a number from 1 to 1024"))),
+        Ok(threads @ 1..=MOST_THREADS) => Ok(threads as usize),
+        _ => Err(Error::InvalidValue(format!("{THREADS}={text} is not a number from 1 to {MOST_THREADS}"))),
     }
 }
