@@ -17,8 +17,8 @@ class SampledSoftmaxError(Exception):
         message: the library's own words, naming the argument and the numbers.
 
     What is raised is also a built-in exception where one fits: ValueError for bad
-    arguments, TypeError for bad dtypes, MemoryError, OSError for unreadable files, and
-    RuntimeError for everything else.
+    arguments (IndexError too for labels out of range), TypeError for bad dtypes,
+    MemoryError, OSError for unreadable files, and RuntimeError for everything else.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -35,6 +35,10 @@ class SampledSoftmaxError(Exception):
 
 class ArgumentError(SampledSoftmaxError, ValueError):
     """An argument's value, shape or range."""
+
+
+class LabelRangeError(ArgumentError, IndexError):
+    """A label or candidate outside the classes; IndexError is what PyTorch raises."""
 
 
 class DtypeError(SampledSoftmaxError, TypeError):
@@ -54,6 +58,7 @@ class EngineError(SampledSoftmaxError, RuntimeError):
 
 
 _BY_STATUS: dict[int, type[SampledSoftmaxError]] = {
+    _abi.SSL_STATUS_LABEL_RANGE: LabelRangeError,
     _abi.SSL_STATUS_DTYPE: DtypeError,
     _abi.SSL_STATUS_HOST_MEMORY: OutOfMemoryError,
     _abi.SSL_STATUS_DEVICE_MEMORY: OutOfMemoryError,

@@ -90,7 +90,8 @@ def _config(options: Options, candidates: Candidates | None) -> Config:
         reduction=options.reduction,
         seed=seed,
         probability_floor=options.probability_floor,
-        backend=options.backend,
+        backend=options.engine.backend,
+        device=options.engine.device,
         num_threads=options.num_threads,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import re
 import threading
 import weakref
 from collections import OrderedDict
@@ -15,30 +16,14 @@ from numpy.typing import NDArray
 
 from . import _abi
 from ._arrays import address
-from ._errors import EngineError, check
+from ._errors import check
 from ._library import LIBRARY
+from ._unigrams import Unigrams
 
 # A handle of a loss owns a pool of threads, so few are kept.
 CACHE_CAPACITY = 16
 # Shapes whose workspace size a handle remembers.
 _REMEMBERED_SHAPES = 256
-
-
-class Unigrams(NamedTuple):
-    """Where a fixed unigram sampler has its weights from.
-
-    Weights are held as the bytes of a float64 array: equal content is an equal key,
-    however it came, and an array that is changed afterwards is another key.
-    """
-
-    weights: bytes = b""
-    vocab_file: str = ""
-    vocab_stamp: tuple[int, int] | None = None
-    """Modification time (ns) and size of the file, so that a new file is read anew."""
-    distortion: float = 1.0
-    num_reserved_ids: int = 0
-    num_shards: int = 1
-    shard: int = 0
 
 
 class Config(NamedTuple):
@@ -56,6 +41,7 @@ class Config(NamedTuple):
     rank: int = 0
     probability_floor: float = 0.0
     backend: int = _abi.SSL_BACKEND_CPU
+    device: int = 0
     num_threads: int = 0
     unigrams: Unigrams | None = None
 
@@ -100,6 +86,7 @@ def _fields(config: Config) -> tuple[_abi.ssl_config, object]:
     """The C struct of a configuration, and what must live as long as it does."""
     fields = _abi.ssl_config(
         backend=config.backend,
+        device=config.device,
         num_threads=config.num_threads,
         num_classes=config.num_classes,
         num_sampled=config.num_sampled,
@@ -168,29 +155,40 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=cache.renew_lock)
 
 
-@functools.cache
-def backend_of(device: str) -> int:
-    """``SSL_BACKEND_*`` for ``device``.
+class Engine(NamedTuple):
+    """Which engine computes, and on which device."""
 
-    ``"auto"`` is what the environment's ``SAMPLED_SOFTMAX_DEVICE`` says at the first
-    call that needs to know, else the CPU. Raises ValueError for a name that is none.
+    backend: int
+    """``SSL_BACKEND_*``."""
+    device: int = 0
+    """The ordinal of a CUDA device; 0 on the CPU."""
+
+
+CPU = Engine(_abi.SSL_BACKEND_CPU)
+
+_DEVICE = re.compile(r"cuda(?::(\d{1,4}))?")
+
+
+def engine_of(device: str) -> Engine:
+    """The engine for ``device``: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+
+    ``"auto"`` is what the environment's ``SAMPLED_SOFTMAX_DEVICE`` says, else the CPU.
+    Raises ValueError for a name that is none, and `SampledSoftmaxError` where the
+    library has no such engine or cannot use it here.
     """
-    name, origin = device, "device"
-    if device == "auto":
-        name, origin = os.environ.get("SAMPLED_SOFTMAX_DEVICE") or "auto", "SAMPLED_SOFTMAX_DEVICE"
-    if name in ("auto", "cpu"):
-        return _abi.SSL_BACKEND_CPU
-    if name == "cuda":
-        _require_cuda()
-        return _abi.SSL_BACKEND_CUDA
-    raise ValueError(f"{origin} = {name!r} is none of 'auto', 'cpu', 'cuda'")
+    if device != "auto":
+        return _engine(device, "device")
+    return _engine(os.environ.get("SAMPLED_SOFTMAX_DEVICE") or "cpu", "SAMPLED_SOFTMAX_DEVICE")
 
 
-def _require_cuda() -> None:
-    """Raises the library's own answer where it has no CUDA engine, and ours where it
-    has: NumPy arrays are host memory, and this package does not copy them over."""
-    Handle(Config(num_classes=1, num_sampled=1, backend=_abi.SSL_BACKEND_CUDA))
-    raise EngineError(
-        _abi.SSL_STATUS_NO_BACKEND,
-        "device = 'cuda': this version of the Python package computes on the CPU only",
-    )
+@functools.cache
+def _engine(name: str, origin: str) -> Engine:
+    if name in ("cpu", "auto"):
+        return CPU
+    found = _DEVICE.fullmatch(name)
+    if found is None:
+        raise ValueError(f"{origin} = {name!r} is none of 'auto', 'cpu', 'cuda', 'cuda:<number>'")
+    engine = Engine(_abi.SSL_BACKEND_CUDA, int(found[1] or 0))
+    # The library knows best whether it can, and says why not.
+    Handle(Config(num_classes=1, num_sampled=1, backend=engine.backend, device=engine.device))
+    return engine

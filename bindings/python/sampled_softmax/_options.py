@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from . import _abi
 from ._arrays import integer
-from ._handle import backend_of
+from ._handle import Engine, engine_of
 from ._sampler import SAMPLERS, Sampler
 from ._seed import no_step_without_seed, seed_and_step
 from .samplers import learned_sampler
@@ -40,8 +40,7 @@ class Options(NamedTuple):
     probability_floor: float
     ignore_index: int | None
     sample_weights: ArrayLike | None
-    backend: int
-    """``SSL_BACKEND_*``."""
+    engine: Engine
     num_threads: int
 
 
@@ -114,7 +113,7 @@ def check_options(
         probability_floor=float(probability_floor),
         ignore_index=None if ignore_index is None else integer("ignore_index", ignore_index, -(2**63)),
         sample_weights=sample_weights,
-        backend=backend_of(device),
+        engine=engine_of(device),
         num_threads=integer("num_threads", num_threads, 0, 2**32 - 1),
     )
 

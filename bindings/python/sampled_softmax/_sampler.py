@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from typing import NamedTuple, SupportsIndex
+import weakref
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _abi
-from ._arrays import Array, address, cast_floats, integer, integers, label_dtype
+from ._arrays import Array, address, integer, integers, label_dtype
 from ._call import frame
 from ._errors import SampledSoftmaxError
-from ._handle import Config, Handle, Unigrams
+from ._handle import CPU, Config, Engine, Handle
 from ._seed import MOST, Steps, new_seed
+from ._unigrams import Unigrams, unigram_options
 
 SAMPLERS = {
     "uniform": _abi.SSL_SAMPLER_UNIFORM,
@@ -26,6 +29,10 @@ SAMPLERS = {
 COUNTS = {"tf": _abi.SSL_COUNTS_TF, "exact": _abi.SSL_COUNTS_EXACT}
 
 FLOAT32: np.dtype[np.floating] = np.dtype(np.float32)
+
+# Compiled graphs of the frameworks hold numbers, not Python objects.
+_keys = itertools.count()
+_by_key: weakref.WeakValueDictionary[int, Sampler] = weakref.WeakValueDictionary()
 
 
 class SampledValues(NamedTuple):
@@ -101,7 +108,8 @@ class Sampler:
             num_threads=1,
             unigrams=options if name == "fixed_unigram" else None,
         )
-        self._handle = Handle(self._config)
+        self._handles = {CPU: Handle(self._config)}
+        self._register()
 
     @property
     def range_max(self) -> int:
@@ -137,7 +145,8 @@ class Sampler:
             call.set_candidates(
                 _abi.SSL_CANDIDATES_DRAW, _abi.SSL_DTYPE_FLOAT32, None, None, None, learned_counts=address(counts)
             )
-            call.sample(self._handle, with_batch=False)
+            (handle,) = self._handles.values()
+            call.sample(handle, with_batch=False)
         return counts
 
     @learned_counts.setter
@@ -146,7 +155,8 @@ class Sampler:
         array = integers("learned_counts", counts).astype(np.int64, copy=False)
         if array.shape != (self.range_max,):
             raise ValueError(f"learned_counts has shape {array.shape}; ({self.range_max},) is needed")
-        self._handle = Handle(self._config, array)
+        ((engine, handle),) = self._handles.items()
+        self._handles = {engine: Handle(handle.config, array)}
 
     def sample(
         self,
@@ -183,11 +193,43 @@ class Sampler:
     ) -> tuple[NDArray[np.int64], Array, Array]:
         """`sample` of checked labels called `name`, with counts of `dtype`."""
         number = self._steps.take() if step is None else integer("step", step, 0, MOST)
-        return draw(self._handle, name, labels, number, avoid=avoid, dtype=dtype, ignore_index=ignore_index)
+        return draw(self.handle_on(CPU), name, labels, number, avoid=avoid, dtype=dtype, ignore_index=ignore_index)
+
+    def take_step(self) -> int:
+        """Returns `step` and advances it."""
+        return self._steps.take()
+
+    def handle_on(self, engine: Engine) -> Handle:
+        """The handle, of num_true = 1, that draws where the labels are. What a learned
+        unigram sampler has counted moves with it from engine to engine."""
+        handle = self._handles.get(engine)
+        if handle is None:
+            config = self._config._replace(backend=engine.backend, device=engine.device)
+            learns = self.name == "learned_unigram"
+            handle = Handle(config, self.learned_counts if learns else None)
+            self._handles = {**({} if learns else self._handles), engine: handle}
+        return handle
+
+    def _register(self) -> None:
+        self.key = next(_keys)
+        _by_key[self.key] = self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy counts its own steps, so it is another sampler.
+        self.__dict__.update(state)
+        self._register()
 
     def _must_learn(self) -> None:
         if self.name != "learned_unigram":
             raise ValueError(f"sampler = {self.name!r}: only 'learned_unigram' has learned counts")
+
+
+def sampler_of(key: int) -> Sampler:
+    """The sampler whose ``key`` this is. Raises RuntimeError if it is gone."""
+    sampler = _by_key.get(key)
+    if sampler is None:
+        raise RuntimeError(f"the Sampler of key {key} no longer exists in this process; keep a reference to it")
+    return sampler
 
 
 def draw(
@@ -229,11 +271,11 @@ def draw(
         try:
             call.sample(handle, with_batch=True)
         except SampledSoftmaxError as error:
-            raise _at_its_place(error, name, labels.shape[1]) from None
+            raise at_its_place(error, name, labels.shape[1]) from None
     return ids, true, sampled
 
 
-def _at_its_place(error: SampledSoftmaxError, name: str, num_true: int) -> SampledSoftmaxError:
+def at_its_place(error: SampledSoftmaxError, name: str, num_true: int) -> SampledSoftmaxError:
     """The error with a label's place in the caller's array; to the library it was flat."""
     found = re.match(r"labels\[(\d+)\]", error.message)
     if found is None:
@@ -241,32 +283,3 @@ def _at_its_place(error: SampledSoftmaxError, name: str, num_true: int) -> Sampl
     row, column = divmod(int(found[1]), num_true)
     place = f"{name}[{row}]" if num_true == 1 else f"{name}[{row}, {column}]"
     return type(error)(error.status, place + error.message[found.end() :])
-
-
-def unigram_options(
-    vocab_file: str | os.PathLike[str],
-    distortion: float,
-    num_reserved_ids: SupportsIndex,
-    num_shards: SupportsIndex,
-    shard: SupportsIndex,
-    unigrams: ArrayLike,
-) -> Unigrams:
-    weights = np.asarray(unigrams)
-    path = os.fspath(vocab_file)
-    stamp = None
-    if path:
-        try:
-            status = os.stat(path)
-            stamp = (status.st_mtime_ns, status.st_size)
-        except OSError:
-            # The library reads the file and says what is wrong with it.
-            pass
-    return Unigrams(
-        weights=cast_floats("unigrams", weights, np.dtype(np.float64), (weights.size,)).tobytes(),
-        vocab_file=path,
-        vocab_stamp=stamp,
-        distortion=float(distortion),
-        num_reserved_ids=integer("num_reserved_ids", num_reserved_ids, 0),
-        num_shards=integer("num_shards", num_shards, 1, 2**32 - 1),
-        shard=integer("shard", shard, 0, 2**32 - 1),
-    )

@@ -23,7 +23,7 @@ from . import _abi
 from ._arrays import Array, integer
 from ._evaluate import evaluate
 from ._gradients import Gradients
-from ._handle import backend_of
+from ._handle import engine_of
 from ._options import (
     Options,
     Upstream,
@@ -233,7 +233,7 @@ class SampledSoftmaxLoss:
             probability_floor=float(probability_floor),
             ignore_index=None if ignore_index is None else integer("ignore_index", ignore_index, -(2**63)),
             sample_weights=None,
-            backend=backend_of(device),
+            engine=engine_of(device),
             num_threads=integer("num_threads", num_threads, 0, 2**32 - 1),
         )
 

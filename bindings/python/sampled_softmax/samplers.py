@@ -23,12 +23,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _abi
 from ._arrays import Array, integer, integers, labels
-from ._handle import Config, Unigrams, backend_of, cache
-from ._sampler import SAMPLERS, SampledValues, Sampler, draw, unigram_options
+from ._handle import Config, cache, engine_of
+from ._sampler import SAMPLERS, SampledValues, Sampler, draw
 from ._seed import seed_and_step
+from ._unigrams import Unigrams, unigram_options
 
 # Learned samplers are never evicted: their counts are not to be had again.
-_learned: dict[tuple[int, int, bool, int | None], Sampler] = {}
+_learned: dict[tuple[int, int, bool, int | None, int], Sampler] = {}
 
 
 class AccidentalHits(NamedTuple):
@@ -113,7 +114,7 @@ def learned_unigram_candidate_sampler(
     save and restore them, use ``Sampler("learned_unigram", ...)``. Arguments, results
     and errors as `uniform_candidate_sampler`.
     """
-    backend_of(device)
+    engine_of(device)
     true = labels("true_classes", true_classes, integer("num_true", num_true))
     _, number = seed_and_step(seed, step)
     sampler = learned_sampler(range_max, num_sampled, unique, seed)
@@ -213,7 +214,11 @@ def compute_accidental_hits(
 
 
 def learned_sampler(
-    range_max: SupportsIndex, num_sampled: SupportsIndex, unique: bool, seed: SupportsIndex | None
+    range_max: SupportsIndex,
+    num_sampled: SupportsIndex,
+    unique: bool,
+    seed: SupportsIndex | None,
+    rank: SupportsIndex = 0,
 ) -> Sampler:
     """This process's learned unigram sampler of these arguments."""
     key = (
@@ -221,11 +226,12 @@ def learned_sampler(
         integer("num_sampled", num_sampled),
         bool(unique),
         None if seed is None else integer("seed", seed, 0, 2**64 - 1),
+        integer("rank", rank, 0, 2**64 - 1),
     )
     sampler = _learned.get(key)
     if sampler is None:
         # setdefault is atomic: of two threads that get here, the first one's stays.
-        sampler = _learned.setdefault(key, Sampler("learned_unigram", key[0], key[1], key[2], seed=key[3]))
+        sampler = _learned.setdefault(key, Sampler("learned_unigram", *key[:3], seed=key[3], rank=key[4]))
     return sampler
 
 
@@ -241,7 +247,7 @@ def _draw(
     device: str,
     unigrams: Unigrams | None = None,
 ) -> SampledValues:
-    backend_of(device)
+    engine_of(device)
     true: Array = labels("true_classes", true_classes, integer("num_true", num_true))
     number, draw_of_it = seed_and_step(seed, step)
     config = Config(
