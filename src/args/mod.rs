@@ -1,12 +1,13 @@
 //! From raw structs to checked plans: every pointer, size, dtype and enumeration is
-//! looked at here, before anything is computed or written.
+//! looked at here, before anything is computed or written. What arrays hold is the
+//! engines' to check: they may lie on a device.
 
 mod batch;
 mod candidates;
 mod config;
 mod outputs;
 
-pub(crate) use batch::{Batch, Shape, check_labels, labels};
+pub(crate) use batch::{Batch, Shape, labels};
 pub(crate) use candidates::{Call, Candidates};
 pub(crate) use config::{Hits, MOST_THREADS, Problem, Reduction, Setup};
 pub(crate) use outputs::{GradientOutputs, Layout, LossOutputs};

@@ -1,22 +1,43 @@
 //! The engines behind a handle: one interface, chosen at creation.
 
 mod cpu;
+mod cuda;
+
+use std::sync::Arc;
 
 use libc::c_void;
 
 use crate::abi::{SSL_BACKEND_CPU, SSL_BACKEND_CUDA};
 use crate::args::{Batch, Candidates, GradientOutputs, LossOutputs, Problem, Shape};
 use crate::error::{Error, Result};
+use crate::labels::LabelArray;
+use crate::sampler::Sampler;
 
-/// One checked call. `forward` without gradients is `ssl_forward`, with them
-/// `ssl_forward_backward`; gradients without `forward` are `ssl_backward`.
+/// One call, its structs checked: what its arrays hold is the engine's to check. Forward
+/// without gradients is `ssl_forward`, with them `ssl_forward_backward`.
 pub(crate) struct Step<'a> {
     pub(crate) problem: &'a Problem,
+    pub(crate) sampler: &'a Sampler,
+    /// Whether the loss is computed.
     pub(crate) forward: bool,
-    pub(crate) batch: &'a Batch<'a>,
+    pub(crate) batch: &'a Batch,
     pub(crate) candidates: &'a Candidates<'a>,
     pub(crate) loss: LossOutputs,
     pub(crate) gradients: Option<GradientOutputs>,
+    /// As large as `Engine::workspace_size` says.
+    pub(crate) workspace: *mut u8,
+    pub(crate) stream: *mut c_void,
+}
+
+/// One `ssl_sample`.
+pub(crate) struct Sample<'a> {
+    pub(crate) problem: &'a Problem,
+    pub(crate) sampler: &'a Sampler,
+    pub(crate) labels: LabelArray,
+    /// The ignore index.
+    pub(crate) ignored: Option<i64>,
+    pub(crate) candidates: &'a Candidates<'a>,
+    pub(crate) stream: *mut c_void,
 }
 
 /// Bytes of workspace.
@@ -26,52 +47,47 @@ pub(crate) struct WorkspaceSize {
     pub(crate) backward: usize,
 }
 
-pub(crate) enum Backend {
-    Cpu(cpu::Engine),
+/// What computes.
+pub(crate) trait Engine: Send + Sync {
+    /// Whether work can be queued on `stream`.
+    fn check_stream(&self, stream: *mut c_void) -> Result<()>;
+
+    /// Sizes that do not grow when rows become fewer.
+    fn workspace_size(&self, problem: &Problem, shape: &Shape) -> Result<WorkspaceSize>;
+
+    /// Forward, backward or both.
+    ///
+    /// # Safety
+    /// The arrays of `step` exist where this engine computes.
+    unsafe fn run(&self, step: &Step<'_>) -> Result<()>;
+
+    /// Draws candidates and nothing else.
+    ///
+    /// # Safety
+    /// As `run`.
+    unsafe fn sample(&self, sample: &Sample<'_>) -> Result<()>;
 }
 
 /// Whether a handle on this backend can be made here.
 pub(crate) fn available(backend: u32) -> Result<()> {
     match backend {
         SSL_BACKEND_CPU => Ok(()),
-        SSL_BACKEND_CUDA => {
-            Err(Error::NoBackend("backend = 1: this library was built without the CUDA engine".into()))
-        }
+        SSL_BACKEND_CUDA => cuda::available(),
         other => Err(Error::InvalidValue(format!("backend = {other} is none of SSL_BACKEND_*"))),
     }
 }
 
-impl Backend {
-    pub(crate) fn create(backend: u32, device: i32, num_threads: u32) -> Result<Backend> {
-        available(backend)?;
-        if device != 0 {
-            return Err(Error::InvalidValue(format!("device = {device}: the CPU engine has only device 0")));
-        }
-        cpu::Engine::new(num_threads).map(Backend::Cpu)
-    }
-
-    pub(crate) fn check_stream(&self, stream: *mut c_void) -> Result<()> {
-        match self {
-            Backend::Cpu(_) if !stream.is_null() => Err(Error::InvalidValue(format!(
-                "stream = {stream:p}: the CPU engine has no streams, pass NULL"
-            ))),
-            Backend::Cpu(_) => Ok(()),
-        }
-    }
-
-    pub(crate) fn workspace_size(&self, shape: &Shape) -> WorkspaceSize {
-        match self {
-            Backend::Cpu(engine) => engine.workspace_size(shape),
-        }
-    }
-
-    /// # Safety
-    /// `workspace` has the size that `workspace_size` says, and the arrays of `step`
-    /// exist.
-    pub(crate) unsafe fn run(&self, step: &Step<'_>, workspace: *mut u8) -> Result<()> {
-        match self {
-            // SAFETY: the caller's promise.
-            Backend::Cpu(engine) => unsafe { engine.run(step, workspace) },
-        }
-    }
+/// Makes the engine that a configuration asks for.
+pub(crate) fn create(
+    backend: u32,
+    device: i32,
+    num_threads: u32,
+    problem: &Problem,
+    sampler: &Arc<Sampler>,
+) -> Result<Box<dyn Engine>> {
+    available(backend)?;
+    Ok(match backend {
+        SSL_BACKEND_CUDA => Box::new(cuda::Engine::new(device, problem, sampler)?),
+        _ => Box::new(cpu::Engine::new(device, num_threads)?),
+    })
 }

@@ -28,7 +28,7 @@ impl<R: Real> Run<'_, R> {
     /// Ascending order of ids, equal ids in the order given: then the copies of a class
     /// stand together, and a label's hits are one range.
     unsafe fn sort_candidates(&self) {
-        let given = self.step.candidates.ids();
+        let given = self.host.ids;
         let b = &self.buffers;
         // SAFETY: both buffers have S elements.
         let (order, ids) = unsafe {
@@ -46,7 +46,7 @@ impl<R: Real> Run<'_, R> {
     }
 
     unsafe fn compute_offsets(&self) {
-        let counts = self.step.candidates.sampled_counts();
+        let counts = self.host.sampled_counts;
         let b = &self.buffers;
         let sampled = self.shape().sampled;
         for column in 0..sampled.next_multiple_of(self.kernels.width) {

@@ -195,7 +195,7 @@ impl<R: Real> Run<'_, R> {
             for place in n * num_true..(n + 1) * num_true {
                 let gradient = *gradients.d_true.add(place);
                 if gradient != R::ZERO {
-                    read_row(&self.step.batch.weights, self.step.batch.labels.get(place) as usize, weight);
+                    read_row(&self.step.batch.weights, self.host.label(place) as usize, weight);
                     add_scaled(sum, gradient, weight);
                 }
             }

@@ -39,15 +39,14 @@ impl<R: Real> Run<'_, R> {
 
     /// The labels of all rows that are not ignored, with their place.
     unsafe fn sort_labels(&self) {
-        let batch = self.step.batch;
         let num_true = self.shape().num_true;
         // SAFETY: [N * T].
         unsafe {
             let labels = self.gradient_buffers().labels;
             let mut count = 0;
-            for row in (0..self.shape().rows).filter(|&row| !batch.is_ignored(row)) {
+            for row in (0..self.shape().rows).filter(|&row| !self.host.is_ignored(row)) {
                 for place in row * num_true..(row + 1) * num_true {
-                    labels.add(count).write((batch.labels.get(place), place));
+                    labels.add(count).write((self.host.label(place), place));
                     count += 1;
                 }
             }

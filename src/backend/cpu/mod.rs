@@ -19,6 +19,7 @@
 mod candidates;
 mod convert;
 mod gemm;
+mod host;
 #[cfg(test)]
 mod kernel_tests;
 mod kernels;
@@ -33,10 +34,13 @@ mod step;
 mod team;
 mod workspace;
 
-use crate::args::{MOST_THREADS, Shape};
-use crate::backend::{Step, WorkspaceSize};
+use libc::c_void;
+
+use crate::args::{MOST_THREADS, Problem, Shape};
+use crate::backend::{self, Sample, Step, WorkspaceSize};
 use crate::error::{Error, Result};
 use crate::memory::{Arena, Dtype};
+use host::Host;
 use kernels::{Kernels, Machine};
 use simd::Real;
 use step::Run;
@@ -52,19 +56,15 @@ pub(crate) struct Engine {
 const THREADS: &str = "SAMPLED_SOFTMAX_NUM_THREADS";
 
 impl Engine {
-    pub(crate) fn new(num_threads: u32) -> Result<Engine> {
+    pub(crate) fn new(device: i32, num_threads: u32) -> Result<Engine> {
+        if device != 0 {
+            return Err(Error::InvalidValue(format!("device = {device}: the CPU engine has only device 0")));
+        }
         let threads = match num_threads {
             0 => default_threads()?,
             threads => threads as usize,
         };
         Ok(Engine { machine: Machine::detect()?, team: Team::new(threads)? })
-    }
-
-    pub(crate) fn workspace_size(&self, shape: &Shape) -> WorkspaceSize {
-        match shape.real {
-            Dtype::F64 => self.measure(shape, self.machine.f64),
-            _ => self.measure(shape, self.machine.f32),
-        }
     }
 
     fn measure<R: Real>(&self, shape: &Shape, kernels: &Kernels<R>) -> WorkspaceSize {
@@ -79,27 +79,46 @@ impl Engine {
         WorkspaceSize { forward, backward: bytes(true).max(forward) }
     }
 
-    /// # Safety
-    /// `workspace` has the size that `workspace_size` says, and the arrays of `step`
-    /// exist.
-    pub(crate) unsafe fn run(&self, step: &Step<'_>, workspace: *mut u8) -> Result<()> {
+    unsafe fn run_in<R: Real>(&self, kernels: &'static Kernels<R>, step: &Step<'_>, host: Host<'_>) {
+        let mut arena = Arena::over(step.workspace);
+        let gradients = step.gradients.is_some();
+        let buffers =
+            Buffers::lay_out(&step.batch.shape, kernels, self.team.threads(), gradients, &mut arena);
+        // SAFETY: the caller's promise.
+        unsafe { Run::new(step, host, kernels, &self.team, buffers).all() }
+    }
+}
+
+impl backend::Engine for Engine {
+    fn check_stream(&self, stream: *mut c_void) -> Result<()> {
+        if stream.is_null() {
+            return Ok(());
+        }
+        Err(Error::InvalidValue(format!("stream = {stream:p}: the CPU engine has no streams, pass NULL")))
+    }
+
+    fn workspace_size(&self, _: &Problem, shape: &Shape) -> Result<WorkspaceSize> {
+        Ok(match shape.real {
+            Dtype::F64 => self.measure(shape, self.machine.f64),
+            _ => self.measure(shape, self.machine.f32),
+        })
+    }
+
+    unsafe fn run(&self, step: &Step<'_>) -> Result<()> {
         // SAFETY: the caller's promise.
         unsafe {
+            let host = Host::prepare(step)?;
             match step.batch.shape.real {
-                Dtype::F64 => self.run_in(self.machine.f64, step, workspace),
-                _ => self.run_in(self.machine.f32, step, workspace),
+                Dtype::F64 => self.run_in(self.machine.f64, step, host),
+                _ => self.run_in(self.machine.f32, step, host),
             }
         }
         Ok(())
     }
 
-    unsafe fn run_in<R: Real>(&self, kernels: &'static Kernels<R>, step: &Step<'_>, workspace: *mut u8) {
-        let mut arena = Arena::over(workspace);
-        let gradients = step.gradients.is_some();
-        let buffers =
-            Buffers::lay_out(&step.batch.shape, kernels, self.team.threads(), gradients, &mut arena);
+    unsafe fn sample(&self, sample: &Sample<'_>) -> Result<()> {
         // SAFETY: the caller's promise.
-        unsafe { Run::new(step, kernels, &self.team, buffers).all() }
+        unsafe { host::sample(sample) }
     }
 }
 

@@ -50,10 +50,10 @@ impl<R: Real> Run<'_, R> {
 
     unsafe fn compute_true_logits(&self, n: usize, row: usize, input: &[R], weight: &mut [R]) {
         let num_true = self.shape().num_true;
-        let counts = self.step.candidates.true_counts();
+        let counts = self.host.true_counts;
         for t in 0..num_true {
             let place = n * num_true + t;
-            let label = self.step.batch.labels.get(place);
+            let label = self.host.label(place);
             // SAFETY: labels were checked against C.
             let logit = unsafe {
                 read_row(&self.step.batch.weights, label as usize, weight);
@@ -79,7 +79,7 @@ impl<R: Real> Run<'_, R> {
             let mut count = 0;
             for row in 0..chunk.rows {
                 for t in 0..num_true {
-                    let label = self.step.batch.labels.get(self.row(chunk, row) * num_true + t);
+                    let label = self.host.label(self.row(chunk, row) * num_true + t);
                     let first = ids.partition_point(|&id| id < label);
                     let last = first + ids[first..].partition_point(|&id| id == label);
                     if first < last {

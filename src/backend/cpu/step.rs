@@ -1,6 +1,7 @@
 //! One call on the CPU: which rows take part, the loop over chunks, the reduction.
 
 use super::convert::write_row;
+use super::host::Host;
 use super::kernels::Kernels;
 use super::simd::Real;
 use super::team::Team;
@@ -17,6 +18,7 @@ const TASK_ROWS: usize = 128;
 /// A call in progress.
 pub(super) struct Run<'a, R: 'static> {
     pub(super) step: &'a Step<'a>,
+    pub(super) host: Host<'a>,
     pub(super) kernels: &'static Kernels<R>,
     pub(super) team: &'a Team,
     pub(super) buffers: Buffers<R>,
@@ -41,13 +43,14 @@ impl<'a, R: Real> Run<'a, R> {
     /// All arrays of `step` and `buffers` exist; so for all methods.
     pub(super) unsafe fn new(
         step: &'a Step<'a>,
+        host: Host<'a>,
         kernels: &'static Kernels<R>,
         team: &'a Team,
         buffers: Buffers<R>,
     ) -> Run<'a, R> {
-        let mut run = Run { step, kernels, team, buffers, normaliser: 1.0 };
+        let mut run = Run { step, host, kernels, team, buffers, normaliser: 1.0 };
         if step.problem.reduction == Reduction::Mean {
-            let rows = (0..run.shape().rows).filter(|&row| !step.batch.is_ignored(row));
+            let rows = (0..run.shape().rows).filter(|&row| !host.is_ignored(row));
             // SAFETY: the caller's promise.
             let total: f64 = rows.map(|row| unsafe { run.sample_weight(row) }).sum();
             run.normaliser = if total == 0.0 { 0.0 } else { 1.0 / total };
@@ -159,7 +162,7 @@ impl<'a, R: Real> Run<'a, R> {
         for row in 0..self.shape().rows {
             // SAFETY: all these have N elements.
             unsafe {
-                let weightless = self.step.batch.is_ignored(row) || self.sample_weight(row) == 0.0;
+                let weightless = self.host.is_ignored(row) || self.sample_weight(row) == 0.0;
                 if weightless || (!self.step.forward && self.upstream(row) == 0.0) {
                     zeros(row);
                     if self.step.forward {

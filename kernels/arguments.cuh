@@ -1,0 +1,329 @@
+// What the host passes to each kernel: one struct by value, mirrored field by field in
+// src/backend/cuda/arguments.rs. Names: N rows, C classes, S sampled columns, T labels a
+// row, d dim. "Base 2" numbers are logits times log2(e), so that exponentials are exp2.
+#pragma once
+#include "tile.cuh"
+
+// SSL_DTYPE_* of include/sampled_softmax.h.
+enum Dtype { F32 = 0, F16 = 1, BF16 = 2 };
+// SSL_LABELS_*.
+enum LabelsDtype { LABELS_I64 = 0, LABELS_I32 = 1 };
+
+// A tensor of the caller, of any dtype, alignment and stride.
+struct Tensor {
+    const void* data;  // NULL where it is optional and absent
+    i64 stride;        // elements from row to row; 1 for a vector
+    int dtype;
+    int pad;
+};
+
+// A matrix as the matrix kernels read it: row-major, 16-byte aligned rows, zero from d to
+// `dim` (a multiple of 16 bytes). bf16x3 has a second plane: x = plane[0] + plane[1].
+struct Operand {
+    const void* plane[2];
+    i64 stride;  // elements from row to row
+};
+
+// The accidental hits of a matrix kernel's rows, each row's ascending by column; a column
+// that appears is left out of that row. Row r has list[begin[r] .. end[r]), or, where
+// begin is NULL, list[r * width .. (r + 1) * width), ending early at NO_HIT.
+struct Hits {
+    const u32* list;  // NULL: no hits at all
+    const u32* begin;
+    const u32* end;
+    i64 width;
+};
+constexpr u32 NO_HIT = 0xffffffffu;
+
+// Scalars that one kernel leaves for a later one.
+struct Control {
+    double normaliser;        // 1 / sum of weights for the mean (0 if there is nothing to average), else 1
+    u32 status;               // largest SSL_STATUS_* any kernel met, 0 if none
+    u32 candidates_status;    // the same, of the candidates alone: then no row has a loss
+    float scale_rows;         // what P is multiplied by before it is stored in 16 bits, where a
+    float unscale_rows;       // row's own coefficient is applied later; and the inverse
+    float scale_classes;      // the same where P already has the rows' coefficients in it
+    float unscale_classes;
+    i64 num_heads;            // distinct candidate classes
+    i64 num_new;              // distinct labels that are no candidate
+};
+
+// Row states.
+enum RowState { ROW_LIVE = 0, ROW_DEAD = 1, ROW_BAD = 2 };  // dead: loss 0, gradient 0; bad: loss NaN, gradient 0
+
+// ---- matrix kernels: logits.cuh, attend.cuh, product.cuh ------------------------------------
+
+// logits: z[r, c] = (q[r] . k[c]) log2(e) + col_add[c], -inf at hits.
+//   LSE            partial[split, r] = (m, sum_c exp2(z - m)), m the largest z; (-inf, 0) if all are -inf
+//   PROBABILITIES  p[r, c] = exp2(z + row_add[r]) * row_factor[r] * *scale, in the arithmetic's own type
+//                  (two planes for bf16x3), 0 from `cols` to the next multiple of 8 columns
+//                  col_sums[row tile, c] = sum of those of a tile's rows, before rounding
+// A row whose row_factor is 0 has p = 0 whatever else it holds.
+struct LogitsArgs {
+    Operand q, k;
+    int rows, cols, dim;
+    int cols_per_split;      // a multiple of the tile's columns; split = blockIdx.y
+    const float* col_add;    // [cols] base 2
+    Hits hits;
+    float2* partial;         // [splits, rows]
+    const float* row_add;    // [rows] base 2
+    const float* row_factor; // [rows]
+    const float* scale;      // [1]; NULL is 1
+    void* p[2];
+    i64 p_stride;            // elements
+    float* col_sums;         // [row tiles, cols]; NULL: not wanted
+};
+
+// attend: out[split, r] = sum_c p[r, c] k[c], never storing p.
+//   ONLINE  p = exp2(z - m) * *scale, and partial as in logits (its sum without scale)
+//   KNOWN   p = exp2(z + row_add[r]) * col_factor[c] * *scale, and row_sums[split, r] = sum_c p
+// z as in logits. A column whose col_factor is 0 is not looked at, nor is its row of k.
+struct AttendArgs {
+    Operand q, k;
+    int rows, cols, dim;
+    int cols_per_split;      // a multiple of the tile's columns; split = blockIdx.y
+    const float* col_add;    // [cols] base 2
+    const float* row_add;    // [rows] base 2; KNOWN only
+    const float* col_factor; // [cols]; NULL is 1; KNOWN only
+    Hits hits;
+    const float* scale;      // [1]; NULL is 1
+    float* out;              // [splits, rows, dim]
+    float2* partial;         // [splits, rows]; ONLINE only
+    float* row_sums;         // [splits, rows]; KNOWN only; NULL: not wanted
+};
+
+// product: out[r] (+)= sum_k a(r, k) b[k].
+//   PLAIN       a is [rows, depth]
+//   TRANSPOSED  a is [depth, rows], read as its transpose
+// Where depth_factor[k] is 0, row k of b is not looked at (its column of a is 0).
+struct ProductArgs {
+    Operand a, b;
+    int rows, depth, dim;
+    int accumulate;            // 1: add to what `out` holds
+    const float* depth_factor; // [depth]; NULL: all rows of b count
+    float* out;                // [rows, dim]
+};
+
+// ---- columns.cuh, rows.cuh: what is made ready before ------------------------------------------
+
+// keys: key[i] = class << index_bits | i, for sorting; ~0 where there is no class (a label of a row
+// that does not take part, an id out of range, i >= count).
+struct KeysArgs {
+    const void* classes;   // [count]
+    int dtype;             // LabelsDtype
+    int index_bits;
+    i64 count, padded;     // keys has `padded` elements, a power of two
+    i64 num_classes;
+    const unsigned char* state;  // RowState of row i / num_true; NULL: all take part
+    i64 num_true;
+    u64* keys;
+    Control* control;      // ids out of range are reported here where `state` is NULL
+};
+
+// sort_block, sort_step, sort_merge: a bitonic sort of `count` keys, a power of two.
+struct SortArgs {
+    u64* keys;
+    i64 count, run, distance;  // run: length of the sorted runs being merged; distance: of the pairs
+};
+
+// columns: column j is the class keys[j] >> index_bits. A class given several times is one column, its
+// first, with the sum of 1/Q; the other copies are off (col_add = -inf), as are ids out of range.
+//   col_add[j] = (bias + ln(sum_copies 1/Q)) log2(e);  out: the weights' rows in the arithmetic's type, zeros
+//   where the class is out of range
+struct ColumnsArgs {
+    Tensor weights, biases;    // [C, d], [C]
+    const u64* keys;           // [S], ascending
+    int index_bits, num_sampled;
+    i64 num_classes;
+    const void* counts;        // [S], in the order of the ids as given
+    int counts_double;         // 0: float32
+    int dim, padded_dim;
+    int planes;                // 0: float32, 1: 16-bit as `out_dtype`, 2: bf16 high and low
+    int out_dtype;
+    int pad;
+    void* out[2];              // [S, padded_dim]
+    float* col_add;            // [S]
+    Control* control;          // SSL_STATUS_LABEL_RANGE, SSL_STATUS_EXPECTED_COUNT
+};
+
+// pack: a caller's matrix in the arithmetic's type, zeros behind d.
+struct PackArgs {
+    Tensor from;               // [rows, dim]
+    int rows, dim, padded_dim;
+    int planes, out_dtype, pad;
+    void* out[2];
+};
+
+// begin: clears `control`, finds the normaliser (a sum in a fixed order).
+struct BeginArgs {
+    Tensor sample_weights;     // [N] float32
+    const void* labels;        // [N, T]
+    int labels_dtype, has_ignore_index;
+    i64 ignore_index;
+    i64 rows, num_true;
+    int mean, pad;             // 1: reduction mean
+    Control* control;
+};
+
+// rows: for each row its state, true logits (float64, natural base) and accidental hits.
+struct RowsArgs {
+    Tensor inputs, weights, biases, sample_weights;
+    const void* labels;
+    int labels_dtype, has_ignore_index;
+    i64 ignore_index;
+    i64 rows, num_true, num_classes;
+    int dim, counts_double;
+    const void* true_counts;   // [N, T]
+    const u64* keys;           // [S] of the candidates, ascending
+    int index_bits, num_sampled, mask_hits;
+    int grad_stride;           // elements from one row's upstream gradient to the next: 1 or 0
+    const float* grad_output;  // NULL: 1. Read only where `backward`
+    int backward, pad;         // 1: a row of upstream gradient 0 is dead too
+    unsigned char* state;      // [N]
+    double* true_logits;       // [N, T]
+    u32* hits;                 // [N, T] ascending, NO_HIT behind the last
+    Control* control;
+};
+
+// ---- loss.cuh ---------------------------------------------------------------------------------------
+
+// finish_rows: from partials (or, in backward, the log-sum-exp that was kept) to the loss and what the
+// gradients need. With upstream g (weight and normaliser included), r_t = p_t / (p_t + floor), A = mean r_t:
+//   row_add = -lse log2(e) rounded to float32; coefficient = g A exp2(what the rounding left)
+//   part_factor[split] = g A exp2(m - lse log2(e))      ONLINE only
+//   d_true[t] = g (A p_t - r_t / T)
+struct FinishRowsArgs {
+    const float2* partial;     // [splits, N]; NULL in backward
+    int splits, online;
+    const double* true_logits;
+    const unsigned char* state;
+    i64 rows, num_true;
+    double floor;
+    Tensor sample_weights;
+    const float* grad_output;  // NULL: 1
+    int grad_stride, gradients;  // gradients: 0, none are wanted
+    double* lse;               // [N], the caller's: written in forward where not NULL, read in backward
+    double* row_loss;          // [N]; NULL in backward
+    float* row_add;            // [N]
+    float* coefficient;        // [N]
+    float* part_factor;        // [splits, N]
+    float* d_true;             // [N, T]
+    const Control* control;
+};
+
+// reduce: the loss as the caller wants it, the scales of 16-bit probabilities, the device status.
+struct ReduceArgs {
+    const double* row_loss;    // [N]; NULL in backward
+    const unsigned char* state;
+    const float* coefficient;  // [N]; NULL where no gradients are wanted
+    Tensor sample_weights;
+    i64 rows;
+    int reduction;             // SSL_REDUCTION_*
+    int half;                  // 1: P is stored in float16 and needs scales
+    float* loss;
+    u32* device_status;        // NULL: not wanted
+    Control* control;
+};
+
+// ---- gradients.cuh ------------------------------------------------------------------------------------
+
+// d_inputs: d_inputs[n] = sum_split factor[split * factor_stride + n] parts[split, n] * *unscale
+//                         + sum_t d_true[n, t] weights[label]; 0 for rows that do not take part.
+struct DInputsArgs {
+    const float* parts;        // [splits, N, padded_dim]
+    int splits, padded_dim;
+    const float* factor;       // NULL: 1
+    i64 factor_stride;         // 0: one factor for all splits
+    const float* unscale;      // [1]; NULL is 1
+    Tensor weights;
+    const void* labels;
+    int labels_dtype, dim;
+    i64 first, rows, num_true; // rows `first` .. `first + rows` of the batch; parts begins with row `first`
+    const float* d_true;       // [N, T]
+    const unsigned char* state;
+    void* out;                 // [N, d]
+    i64 out_stride;
+    int out_dtype, pad;
+};
+
+// class_hits: hits of the columns, for the pass in which classes are rows. list[i] is the row of the i-th
+// sorted label; begin and end [S] the ranges of each column's class.
+struct ClassHitsArgs {
+    const u64* label_keys;     // [labels], ascending
+    i64 labels, num_true;
+    int label_bits, index_bits;
+    const u64* keys;           // [S]
+    int num_sampled, pad;
+    u32* list;
+    u32* begin;
+    u32* end;
+};
+
+// merge_index: which row of the sparse gradient each class has: heads[j] and news[i] count the distinct
+// candidates before column j and the distinct labels that are no candidate before sorted label i.
+struct MergeIndexArgs {
+    const u64* keys;
+    const u64* label_keys;
+    i64 labels;
+    int num_sampled, index_bits, label_bits, pad;
+    u32* heads;                // [S + 1]
+    u32* news;                 // [labels + 1]
+    Control* control;
+    i64* num_rows;             // the caller's; NULL for dense
+};
+
+// merge_rows: the gradients of weights and biases, one row a class that has any: the column's parts and
+// the labels' shares d_true[place] * inputs[place / T], summed in the order of places.
+struct MergeRowsArgs {
+    const u64* keys;
+    const u64* label_keys;
+    i64 labels, num_true;
+    int num_sampled, index_bits, label_bits, sparse;
+    const u32* heads;
+    const u32* news;
+    const float* parts;        // [splits, S, padded_dim]; NULL where d_weights is
+    const float* sums;         // [sum_parts, S]
+    int splits, sum_parts, dim, padded_dim;
+    const float* unscale;      // [1]; NULL is 1
+    Tensor inputs;
+    const float* d_true;
+    i64* row_ids;              // [capacity]; sparse only
+    i64 capacity;
+    void* d_weights;           // NULL: not wanted
+    i64 d_weights_stride;
+    void* d_biases;            // NULL: not wanted
+    int d_weights_dtype, d_biases_dtype;
+    const Control* control;
+};
+
+// add_sums: total[c] (+)= sum_i parts[i, c]: the bias sums of one chunk of rows.
+struct AddSumsArgs {
+    const float* parts;        // [count, cols]
+    float* total;              // [cols]
+    int count, cols, accumulate, pad;
+};
+
+// ---- sampling.cuh ---------------------------------------------------------------------------------------
+
+// What the host's sampler leaves beside the ids.
+struct DrawInfo {
+    i64 tries;
+    u32 status;                // SSL_STATUS_* if the draw failed
+    u32 pad;
+};
+
+// true_counts: Q of every label under the distribution the candidates were drawn from.
+struct TrueCountsArgs {
+    const void* labels;
+    int labels_dtype, has_ignore_index;
+    i64 ignore_index;
+    i64 count, num_classes, num_sampled;
+    int sampler;               // SSL_SAMPLER_UNIFORM, _LOG_UNIFORM, _FIXED_UNIGRAM or _ALL
+    int rule;                  // 0: S p (replacement, or no draw rejected); 1: -expm1(tries log1p(-p)); 2: `constant`
+    double constant;
+    const double* probabilities;  // [C], FIXED_UNIGRAM
+    const DrawInfo* info;      // on the device
+    void* counts;              // [count]
+    int counts_double, pad;
+    Control* control;
+};
