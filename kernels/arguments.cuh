@@ -39,13 +39,22 @@ constexpr u32 NO_HIT = 0xffffffffu;
 struct Control {
     double normaliser;        // 1 / sum of weights for the mean (0 if there is nothing to average), else 1
     u32 status;               // largest SSL_STATUS_* any kernel met, 0 if none
-    u32 candidates_status;    // the same, of the candidates alone: then no row has a loss
+    u32 candidates_status;    // the same, of the candidates alone: then no row has a loss. What a failed draw
+                              // left here stays: it is the reason of whatever the kernels find
     float scale_rows;         // what P is multiplied by before it is stored in 16 bits, where a
     float unscale_rows;       // row's own coefficient is applied later; and the inverse
     float scale_classes;      // the same where P already has the rows' coefficients in it
     float unscale_classes;
     i64 num_heads;            // distinct candidate classes
     i64 num_new;              // distinct labels that are no candidate
+};
+
+// What the host's sampler leaves beside the ids, in pinned host memory. A draw that failed leaves ids of
+// -1, counts of 1 and its status.
+struct DrawInfo {
+    i64 tries;
+    u32 status;                // SSL_STATUS_* if the draw failed
+    u32 pad;
 };
 
 // Row states.
@@ -151,10 +160,12 @@ struct PackArgs {
     Tensor from;               // [rows, dim]
     int rows, dim, padded_dim;
     int planes, out_dtype, pad;
+    const float* factor;       // [rows]; where it is 0 the row is packed as zeros, unread. NULL: all count
     void* out[2];
 };
 
-// begin: clears `control`, finds the normaliser (a sum in a fixed order).
+// begin: clears `control` (scale_rows is always 2^15, for those who need it), takes over the status of the
+// draw, finds the normaliser (a sum in a fixed order).
 struct BeginArgs {
     Tensor sample_weights;     // [N] float32
     const void* labels;        // [N, T]
@@ -162,6 +173,7 @@ struct BeginArgs {
     i64 ignore_index;
     i64 rows, num_true;
     int mean, pad;             // 1: reduction mean
+    const DrawInfo* info;      // NULL: the candidates were not drawn in this call
     Control* control;
 };
 
@@ -305,13 +317,6 @@ struct AddSumsArgs {
 
 // ---- sampling.cuh ---------------------------------------------------------------------------------------
 
-// What the host's sampler leaves beside the ids.
-struct DrawInfo {
-    i64 tries;
-    u32 status;                // SSL_STATUS_* if the draw failed
-    u32 pad;
-};
-
 // true_counts: Q of every label under the distribution the candidates were drawn from.
 struct TrueCountsArgs {
     const void* labels;
@@ -319,11 +324,11 @@ struct TrueCountsArgs {
     i64 ignore_index;
     i64 count, num_classes, num_sampled;
     int sampler;               // SSL_SAMPLER_UNIFORM, _LOG_UNIFORM, _FIXED_UNIGRAM or _ALL
-    int rule;                  // 0: S p (replacement, or no draw rejected); 1: -expm1(tries log1p(-p)); 2: `constant`
+    int rule;                  // 0: S p (replacement); 1: S p where info->tries is S, else -expm1(tries log1p(-p));
+                               // 2: `constant`
     double constant;
     const double* probabilities;  // [C], FIXED_UNIGRAM
-    const DrawInfo* info;      // on the device
+    const DrawInfo* info;      // in pinned host memory
     void* counts;              // [count]
     int counts_double, pad;
-    Control* control;
 };
