@@ -48,7 +48,14 @@
  *          thread alone; where another thread of the parent was drawing just then, the
  *          child's draws answer with an error instead of waiting for it.
  * Streams  CPU handles take NULL. CUDA work is queued on the given stream; no call
- *          waits for the device.
+ *          waits for the device. Its errors are found by the device and left in
+ *          ssl_loss.device_status, for the caller to read when it likes.
+ * Graphs   A call on a capturing stream is captured, once the same call has run outside of
+ *          a capture and its kernels are loaded. Replay r of a captured draw is that of
+ *          step + r: give several draws of one graph steps that lie far apart. The handle
+ *          must outlive the graph.
+ * Kernels  are compiled for the device by NVRTC when first needed and kept in
+ *          $SAMPLED_SOFTMAX_CACHE_DIR, or sampled-softmax/ in the user's cache directory.
  * Names    All begin with ssl_ or SSL_; none is OpenSSL's, and both headers can be
  *          included together.
  */
@@ -214,6 +221,17 @@
 // sum of weight * loss.
 #define SSL_REDUCTION_SUM 2
 
+// What a CUDA handle multiplies with: bfloat16 and float16 as they are where inputs and
+// weights both are, anything else as three products of bfloat16 halves, whose errors
+// are some 2^-16 of the terms. Accumulation is in float32 always.
+#define SSL_PRECISION_DEFAULT 0
+
+// TensorFloat-32 instead of the three products: errors of 2^-11.
+#define SSL_PRECISION_TF32 1
+
+// float32 multiply-adds for every type, without tensor cores.
+#define SSL_PRECISION_IEEE 2
+
 // Draw the candidates and write them.
 #define SSL_CANDIDATES_DRAW 0
 
@@ -239,7 +257,7 @@ typedef struct ssl_config {
     uint32_t struct_size;
     // `SSL_BACKEND_*`.
     uint32_t backend;
-    // Device ordinal of a CUDA handle; 0 on the CPU.
+    // Device ordinal of a CUDA handle, as the driver counts; 0 on the CPU.
     int32_t device;
     // Threads of a CPU handle, the caller's among them, 1024 at most. 0: the
     // environment's `SAMPLED_SOFTMAX_NUM_THREADS`, else one for each core this
@@ -287,8 +305,9 @@ typedef struct ssl_config {
     // The sampler keeps the classes whose id modulo `num_shards` is `shard`, and
     // numbers them anew from 0. 0 means 1.
     uint32_t num_shards;
-    // Must be 0.
-    uint32_t reserved2;
+    // `SSL_PRECISION_*`. A CPU handle always multiplies in float32, or in float64 where
+    // the inputs are.
+    uint32_t precision;
     // Classes put before those of the weights, with probability 0.
     int64_t num_reserved_ids;
     // Counts [C] that `SSL_SAMPLER_LEARNED_UNIGRAM` starts from, each at least 1,
@@ -354,11 +373,13 @@ typedef struct ssl_candidates {
     void *sampled_expected_count;
     // `[N, T]`, Q of each label; 0 for ignored rows.
     void *true_expected_count;
-    // Ids that must not be drawn, in any order, repeats allowed. May be NULL.
+    // Ids that must not be drawn, in any order, repeats allowed. May be NULL. This and
+    // what follows is host memory on every backend.
     const int64_t *avoid;
     // Elements of `avoid`.
     int64_t num_avoid;
-    // Optional, 1 element, written by a draw: how many tries it took.
+    // Optional, 1 element, written by a draw: how many tries it took. -1 from a CUDA
+    // handle whose draw waits for the labels on the stream.
     int64_t *num_tries;
     // Optional, `[C]`: the learned unigram sampler's counts after this call, for
     // `ssl_config.learned_counts` of a later run.
@@ -377,9 +398,10 @@ typedef struct ssl_loss {
     // `[N]`, always float64: the logarithm of each row's normaliser. Written by
     // forward where not NULL, read by `ssl_backward`.
     double *log_sum_exp;
-    // Optional, 1 element on the device: 0, or the status that a kernel found
-    // (a label out of range, an expected count of 0). The CPU engine writes 0 and
-    // reports through the returned status.
+    // Optional, 1 element on the device: 0, or the largest status that the device found:
+    // a label or a given id out of range, an expected count of 0, a draw that failed. The
+    // row's loss is then NaN and its gradient 0, and so are all rows' where a candidate
+    // is at fault. The CPU engine writes 0 and reports through the returned status.
     uint32_t *device_status;
 } ssl_loss;
 
@@ -435,6 +457,9 @@ extern "C" {
 // One handle may be used by several threads and on several streams at once. The
 // draws of a learning sampler then follow one another in the order the calls
 // arrive; all else is independent.
+//
+// A CUDA handle retains the device's primary context, which it shares with the CUDA
+// runtime and the frameworks; the caller's current context is never changed.
 //
 // The caller promises:
 // `config` and what it points to are readable; `out_handle` is writable.
@@ -523,8 +548,8 @@ ssl_status ssl_sample(struct ssl_handle *handle,
 // Says how many bytes of workspace a batch needs: `*forward` for `ssl_forward`,
 // `*backward` for `ssl_backward` and `ssl_forward_backward`. Either may be NULL.
 //
-// Of `batch` only `num_rows`, `dim` and `inputs_dtype` are read; which gradients will
-// be asked for does not matter. The sizes do not grow when `num_rows` shrinks, so one
+// Of `batch` only `num_rows`, `dim`, `inputs_dtype` and `weights_dtype` are read; which
+// gradients will be asked for does not matter. The sizes do not grow when `num_rows` shrinks, so one
 // workspace serves every batch up to a largest.
 //
 // The caller promises:

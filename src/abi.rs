@@ -121,6 +121,15 @@ pub const SSL_REDUCTION_MEAN: u32 = 1;
 /// sum of weight * loss.
 pub const SSL_REDUCTION_SUM: u32 = 2;
 
+/// What a CUDA handle multiplies with: bfloat16 and float16 as they are where inputs and
+/// weights both are, anything else as three products of bfloat16 halves, whose errors
+/// are some 2^-16 of the terms. Accumulation is in float32 always.
+pub const SSL_PRECISION_DEFAULT: u32 = 0;
+/// TensorFloat-32 instead of the three products: errors of 2^-11.
+pub const SSL_PRECISION_TF32: u32 = 1;
+/// float32 multiply-adds for every type, without tensor cores.
+pub const SSL_PRECISION_IEEE: u32 = 2;
+
 /// Draw the candidates and write them.
 pub const SSL_CANDIDATES_DRAW: u32 = 0;
 /// Read the candidates: the caller fills ids and expected counts.
@@ -139,7 +148,7 @@ pub struct ssl_config {
     pub struct_size: u32,
     /// `SSL_BACKEND_*`.
     pub backend: u32,
-    /// Device ordinal of a CUDA handle; 0 on the CPU.
+    /// Device ordinal of a CUDA handle, as the driver counts; 0 on the CPU.
     pub device: i32,
     /// Threads of a CPU handle, the caller's among them, 1024 at most. 0: the
     /// environment's `SAMPLED_SOFTMAX_NUM_THREADS`, else one for each core this
@@ -187,8 +196,9 @@ pub struct ssl_config {
     /// The sampler keeps the classes whose id modulo `num_shards` is `shard`, and
     /// numbers them anew from 0. 0 means 1.
     pub num_shards: u32,
-    /// Must be 0.
-    pub reserved2: u32,
+    /// `SSL_PRECISION_*`. A CPU handle always multiplies in float32, or in float64 where
+    /// the inputs are.
+    pub precision: u32,
     /// Classes put before those of the weights, with probability 0.
     pub num_reserved_ids: i64,
     /// Counts [C] that `SSL_SAMPLER_LEARNED_UNIGRAM` starts from, each at least 1,
@@ -258,11 +268,13 @@ pub struct ssl_candidates {
     pub sampled_expected_count: *mut c_void,
     /// `[N, T]`, Q of each label; 0 for ignored rows.
     pub true_expected_count: *mut c_void,
-    /// Ids that must not be drawn, in any order, repeats allowed. May be NULL.
+    /// Ids that must not be drawn, in any order, repeats allowed. May be NULL. This and
+    /// what follows is host memory on every backend.
     pub avoid: *const i64,
     /// Elements of `avoid`.
     pub num_avoid: i64,
-    /// Optional, 1 element, written by a draw: how many tries it took.
+    /// Optional, 1 element, written by a draw: how many tries it took. -1 from a CUDA
+    /// handle whose draw waits for the labels on the stream.
     pub num_tries: *mut i64,
     /// Optional, `[C]`: the learned unigram sampler's counts after this call, for
     /// `ssl_config.learned_counts` of a later run.
@@ -283,9 +295,10 @@ pub struct ssl_loss {
     /// `[N]`, always float64: the logarithm of each row's normaliser. Written by
     /// forward where not NULL, read by `ssl_backward`.
     pub log_sum_exp: *mut f64,
-    /// Optional, 1 element on the device: 0, or the status that a kernel found
-    /// (a label out of range, an expected count of 0). The CPU engine writes 0 and
-    /// reports through the returned status.
+    /// Optional, 1 element on the device: 0, or the largest status that the device found:
+    /// a label or a given id out of range, an expected count of 0, a draw that failed. The
+    /// row's loss is then NaN and its gradient 0, and so are all rows' where a candidate
+    /// is at fault. The CPU engine writes 0 and reports through the returned status.
     pub device_status: *mut u32,
 }
 

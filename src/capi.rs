@@ -90,6 +90,9 @@ unsafe fn step(
 /// draws of a learning sampler then follow one another in the order the calls
 /// arrive; all else is independent.
 ///
+/// A CUDA handle retains the device's primary context, which it shares with the CUDA
+/// runtime and the frameworks; the caller's current context is never changed.
+///
 /// # Safety
 /// `config` and what it points to are readable; `out_handle` is writable.
 #[unsafe(no_mangle)]
@@ -226,8 +229,8 @@ pub unsafe extern "C" fn ssl_sample(
 /// Says how many bytes of workspace a batch needs: `*forward` for `ssl_forward`,
 /// `*backward` for `ssl_backward` and `ssl_forward_backward`. Either may be NULL.
 ///
-/// Of `batch` only `num_rows`, `dim` and `inputs_dtype` are read; which gradients will
-/// be asked for does not matter. The sizes do not grow when `num_rows` shrinks, so one
+/// Of `batch` only `num_rows`, `dim`, `inputs_dtype` and `weights_dtype` are read; which
+/// gradients will be asked for does not matter. The sizes do not grow when `num_rows` shrinks, so one
 /// workspace serves every batch up to a largest.
 ///
 /// # Safety

@@ -40,7 +40,14 @@
  *          thread alone; where another thread of the parent was drawing just then, the
  *          child's draws answer with an error instead of waiting for it.
  * Streams  CPU handles take NULL. CUDA work is queued on the given stream; no call
- *          waits for the device.
+ *          waits for the device. Its errors are found by the device and left in
+ *          ssl_loss.device_status, for the caller to read when it likes.
+ * Graphs   A call on a capturing stream is captured, once the same call has run outside of
+ *          a capture and its kernels are loaded. Replay r of a captured draw is that of
+ *          step + r: give several draws of one graph steps that lie far apart. The handle
+ *          must outlive the graph.
+ * Kernels  are compiled for the device by NVRTC when first needed and kept in
+ *          $SAMPLED_SOFTMAX_CACHE_DIR, or sampled-softmax/ in the user's cache directory.
  * Names    All begin with ssl_ or SSL_; none is OpenSSL's, and both headers can be
  *          included together.
  */

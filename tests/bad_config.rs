@@ -80,11 +80,11 @@ fn unknown_enumerations() {
     unknown("hits", |config| config.hits = 99);
     unknown("reduction", |config| config.reduction = 99);
     unknown("reserved", |config| config.reserved = 99);
-    unknown("reserved2", |config| config.reserved2 = 99);
+    unknown("precision", |config| config.precision = 99);
 }
 
 #[test]
-fn cuda_without_its_engine() {
+fn cuda_without_a_driver() {
     let config = ssl_config { backend: SSL_BACKEND_CUDA, ..valid() };
     refused(&config, SSL_STATUS_NO_BACKEND, &["backend", "1", "CUDA"]);
 }

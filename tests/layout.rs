@@ -34,7 +34,7 @@ fn layout_in_rust() -> String {
         lines_of!(ssl_config: struct_size, backend, device, num_threads, num_classes,
             num_sampled, num_true, sampler, sampling, counts, hits, reduction, reserved, seed,
             rank, probability_floor, unigrams, num_unigrams, vocab_file, distortion,
-            has_distortion, shard, num_shards, reserved2, num_reserved_ids, learned_counts),
+            has_distortion, shard, num_shards, precision, num_reserved_ids, learned_counts),
         lines_of!(ssl_batch: struct_size, inputs_dtype, weights_dtype, biases_dtype,
             labels_dtype, has_ignore_index, num_rows, dim, inputs, inputs_stride, weights,
             weights_stride, biases, labels, ignore_index, sample_weights),

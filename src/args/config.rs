@@ -32,6 +32,15 @@ pub(crate) struct Problem {
     pub(crate) hits: Hits,
     pub(crate) reduction: Reduction,
     pub(crate) probability_floor: f64,
+    pub(crate) precision: Precision,
+}
+
+/// What a device multiplies with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Precision {
+    Default,
+    Tf32,
+    Ieee,
 }
 
 /// All that `ssl_create` needs.
@@ -51,7 +60,6 @@ impl Setup {
     /// The pointers of `raw` lead to what `ssl_config` says.
     pub(crate) unsafe fn check(raw: &ssl_config) -> Result<Setup> {
         zero("config.reserved", raw.reserved)?;
-        zero("config.reserved2", raw.reserved2)?;
         if raw.num_threads > MOST_THREADS {
             return Err(Error::InvalidValue(format!(
                 "num_threads = {} is more than {MOST_THREADS}",
@@ -112,6 +120,12 @@ impl Problem {
             abi::SSL_REDUCTION_SUM => Reduction::Sum,
             value => return unknown("reduction", value, "SSL_REDUCTION_*"),
         };
+        let precision = match raw.precision {
+            abi::SSL_PRECISION_DEFAULT => Precision::Default,
+            abi::SSL_PRECISION_TF32 => Precision::Tf32,
+            abi::SSL_PRECISION_IEEE => Precision::Ieee,
+            value => return unknown("precision", value, "SSL_PRECISION_*"),
+        };
         let floor = raw.probability_floor;
         if !(0.0..=1.0).contains(&floor) {
             return Err(Error::InvalidValue(format!("probability_floor = {floor} is outside [0, 1]")));
@@ -123,6 +137,7 @@ impl Problem {
             hits,
             reduction,
             probability_floor: floor,
+            precision,
         })
     }
 }

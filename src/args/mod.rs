@@ -9,7 +9,7 @@ mod outputs;
 
 pub(crate) use batch::{Batch, Shape, labels};
 pub(crate) use candidates::{Call, Candidates};
-pub(crate) use config::{Hits, MOST_THREADS, Problem, Reduction, Setup};
+pub(crate) use config::{Hits, MOST_THREADS, Precision, Problem, Reduction, Setup};
 pub(crate) use outputs::{GradientOutputs, Layout, LossOutputs};
 
 use crate::abi::{self, ssl_batch, ssl_candidates, ssl_config, ssl_gradients, ssl_loss};

@@ -68,6 +68,10 @@ SSL_REDUCTION_NONE = 0
 SSL_REDUCTION_MEAN = 1
 SSL_REDUCTION_SUM = 2
 
+SSL_PRECISION_DEFAULT = 0
+SSL_PRECISION_TF32 = 1
+SSL_PRECISION_IEEE = 2
+
 SSL_CANDIDATES_DRAW = 0
 SSL_CANDIDATES_GIVEN = 1
 
@@ -109,7 +113,7 @@ class ssl_config(CStruct):
         ("has_distortion", c_uint32),
         ("shard", c_uint32),
         ("num_shards", c_uint32),
-        ("reserved2", c_uint32),
+        ("precision", c_uint32),
         ("num_reserved_ids", c_int64),
         ("learned_counts", c_void_p),
     ]
