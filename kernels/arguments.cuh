@@ -57,8 +57,9 @@ struct DrawInfo {
     u32 pad;
 };
 
-// Row states.
-enum RowState { ROW_LIVE = 0, ROW_DEAD = 1, ROW_BAD = 2 };  // dead: loss 0, gradient 0; bad: loss NaN, gradient 0
+// Row states. Only live rows are computed. Dead: ignored; loss 0, gradient 0. Idle: weight or upstream
+// gradient 0; as dead, but its labels are listed in the sparse gradient. Bad: loss NaN, gradient 0.
+enum RowState { ROW_LIVE = 0, ROW_DEAD = 1, ROW_BAD = 2, ROW_IDLE = 3 };
 
 // ---- matrix kernels: logits.cuh, attend.cuh, product.cuh ------------------------------------
 
@@ -115,8 +116,8 @@ struct ProductArgs {
 
 // ---- columns.cuh, rows.cuh: what is made ready before ------------------------------------------
 
-// keys: key[i] = class << index_bits | i, for sorting; ~0 where there is no class (a label of a row
-// that does not take part, an id out of range, i >= count).
+// keys: key[i] = class << index_bits | i, for sorting; ~0 where there is no class (a label of a dead
+// or bad row, an id out of range, i >= count).
 struct KeysArgs {
     const void* classes;   // [count]
     int dtype;             // LabelsDtype
@@ -138,7 +139,7 @@ struct SortArgs {
 // columns: column j is the class keys[j] >> index_bits. A class given several times is one column, its
 // first, with the sum of 1/Q; the other copies are off (col_add = -inf), as are ids out of range.
 //   col_add[j] = (bias + ln(sum_copies 1/Q)) log2(e);  out: the weights' rows in the arithmetic's type, zeros
-//   where the class is out of range
+//   where the column is off for one of these reasons
 struct ColumnsArgs {
     Tensor weights, biases;    // [C, d], [C]
     const u64* keys;           // [S], ascending
@@ -190,10 +191,10 @@ struct RowsArgs {
     int index_bits, num_sampled, mask_hits;
     int grad_stride;           // elements from one row's upstream gradient to the next: 1 or 0
     const float* grad_output;  // NULL: 1. Read only where `backward`
-    int backward, pad;         // 1: a row of upstream gradient 0 is dead too
+    int backward, pad;         // 1: a row of upstream gradient 0 is idle
     unsigned char* state;      // [N]
     double* true_logits;       // [N, T]
-    u32* hits;                 // [N, T] ascending, NO_HIT behind the last
+    u32* hits;                 // [N, T] ascending, each once, NO_HIT behind the last
     Control* control;
 };
 
@@ -259,7 +260,8 @@ struct DInputsArgs {
 };
 
 // class_hits: hits of the columns, for the pass in which classes are rows. list[i] is the row of the i-th
-// sorted label; begin and end [S] the ranges of each column's class.
+// sorted label (a row that repeats a label stands there as often); begin and end [S] the ranges of each
+// column's class, empty where the column is off.
 struct ClassHitsArgs {
     const u64* label_keys;     // [labels], ascending
     i64 labels, num_true;
@@ -271,8 +273,9 @@ struct ClassHitsArgs {
     u32* end;
 };
 
-// merge_index: which row of the sparse gradient each class has: heads[j] and news[i] count the distinct
-// candidates before column j and the distinct labels that are no candidate before sorted label i.
+// merge_flags, then merge_index: which row of the sparse gradient each class has. heads[j] and news[i] count
+// the distinct candidates before column j and the distinct labels that are no candidate before sorted label
+// i. merge_flags leaves 1 there for what counts and 0 for the rest, merge_index sums up.
 struct MergeIndexArgs {
     const u64* keys;
     const u64* label_keys;
@@ -284,8 +287,11 @@ struct MergeIndexArgs {
     i64* num_rows;             // the caller's; NULL for dense
 };
 
-// merge_rows: the gradients of weights and biases, one row a class that has any: the column's parts and
-// the labels' shares d_true[place] * inputs[place / T], summed in the order of places.
+// merge_pieces, then merge_rows: the gradients of weights and biases, one row a class that has any: the
+// column's parts and the labels' shares d_true[place] * inputs[place / T]. merge_pieces sums MERGE_PIECE
+// sorted labels wherever all of them are one class, so that no class is one block's work; it is
+// launched where d_weights is wanted and there is a whole piece.
+constexpr int MERGE_PIECE = 64;
 struct MergeRowsArgs {
     const u64* keys;
     const u64* label_keys;
@@ -294,7 +300,8 @@ struct MergeRowsArgs {
     const u32* heads;
     const u32* news;
     const float* parts;        // [splits, S, padded_dim]; NULL where d_weights is
-    const float* sums;         // [sum_parts, S]
+    const float* sums;         // [sum_parts, S]; NULL where d_biases is
+    float* pieces;             // [labels / MERGE_PIECE, padded_dim]; NULL where d_weights is
     int splits, sum_parts, dim, padded_dim;
     const float* unscale;      // [1]; NULL is 1
     Tensor inputs;
