@@ -1,0 +1,14 @@
+// The emulator: CUDA C++ kernels written on kernels/tile.cuh, run on the CPU by g++ with the order of threads,
+// the landing of asynchronous copies and the contents of fresh memory under a test's control.
+//
+//     fiber.h          a stack for each CUDA thread
+//     shared_memory.h  poisoned and guarded
+//     block.h          one block: threads, warps, barrier, scheduler, errors
+//     warp.h           shuffles, votes, ldmatrix, mma
+//     async_copy.h     cp.async
+//     race.h           copies and matrix loads that no barrier orders
+//     launch.h         a grid
+//     registry.h       kernels by symbol
+//     tile_host.h      the names of kernels/tile.cuh
+#pragma once
+#include "../../kernels/tile.cuh"
