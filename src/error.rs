@@ -60,6 +60,12 @@ pub enum Error {
     /// The backend is absent.
     #[error("{0}")]
     NoBackend(String),
+    /// The device's architecture has no kernels.
+    #[error("{0}")]
+    Architecture(String),
+    /// Something that a stream capture does not allow.
+    #[error("{0}")]
+    GraphCapture(String),
     /// Host memory ran out.
     #[error("out of host memory: {bytes} bytes for {purpose}")]
     HostMemory {
@@ -68,6 +74,9 @@ pub enum Error {
         /// What they were for.
         purpose: &'static str,
     },
+    /// Device memory ran out.
+    #[error("out of device memory: {0}")]
+    DeviceMemory(String),
     /// A file could not be read.
     #[error("{path}: {reason}")]
     File {
@@ -76,6 +85,12 @@ pub enum Error {
         /// What the system or the parser said.
         reason: String,
     },
+    /// The driver refused a kernel or another piece of work; the device goes on.
+    #[error("{0}")]
+    Launch(String),
+    /// The device failed, and all that is on it is gone.
+    #[error("{0}")]
+    DeviceLost(String),
     /// A defect of ours, caught at the boundary.
     #[error("internal error: {0}")]
     Panic(String),
@@ -99,8 +114,13 @@ impl Error {
             Error::ExpectedCount(_) => abi::SSL_STATUS_EXPECTED_COUNT,
             Error::Overlap(..) => abi::SSL_STATUS_OVERLAP,
             Error::NoBackend(_) => abi::SSL_STATUS_NO_BACKEND,
+            Error::Architecture(_) => abi::SSL_STATUS_ARCHITECTURE,
+            Error::GraphCapture(_) => abi::SSL_STATUS_GRAPH_CAPTURE,
             Error::HostMemory { .. } => abi::SSL_STATUS_HOST_MEMORY,
+            Error::DeviceMemory(_) => abi::SSL_STATUS_DEVICE_MEMORY,
             Error::File { .. } => abi::SSL_STATUS_FILE,
+            Error::Launch(_) => abi::SSL_STATUS_LAUNCH,
+            Error::DeviceLost(_) => abi::SSL_STATUS_DEVICE_LOST,
             Error::Panic(_) => abi::SSL_STATUS_PANIC,
         }
     }

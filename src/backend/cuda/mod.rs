@@ -1,5 +1,16 @@
 //! The CUDA engine: fused kernels on the caller's stream.
 
+mod context;
+mod driver;
+mod graph;
+mod images;
+mod instances;
+mod module;
+mod pinned;
+mod pointers;
+mod sources;
+mod stream;
+
 use std::sync::Arc;
 
 use libc::c_void;
