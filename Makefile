@@ -2,6 +2,7 @@
 # make bench   beside TensorFlow, JAX, PyTorch and MindSpore; writes benches/results/
 # make test    everything that can be checked, against real peers
 # make build   the shared library: target/release/libsampled_softmax.so
+# make emu     a stand-in for the CUDA driver that runs the kernels on the CPU; its folder: make -s emu-path
 # make lint    formatting and static checks
 # make header  write include/sampled_softmax.h anew from src/abi.rs and src/capi.rs
 #
@@ -14,7 +15,7 @@ LIBRARY := target/release/libsampled_softmax.so
 export PYTHONPATH := bindings/python
 export SAMPLED_SOFTMAX_LIB := $(CURDIR)/$(LIBRARY)
 
-.PHONY: build demo bench test lint format header environments clean
+.PHONY: build demo bench test lint format header environments clean emu emu-path emu-test
 
 build:
 	cargo build --release
@@ -36,6 +37,16 @@ test: build environments
 
 environments:
 	sh tests/environments.sh main mindspore
+
+# Kernels under the emulator, each against float64: make emu-test TESTS=columns runs tests/emu/test_columns.cpp.
+emu-test:
+	$(MAKE) --silent -C tests/emu test
+
+emu:
+	$(MAKE) --silent -C tests/emu driver
+
+emu-path:
+	@echo $(CURDIR)/build/emu
 
 lint:
 	sh tests/environments.sh main

@@ -99,8 +99,9 @@ inline std::string place() {
 }
 
 // Ends the kernel; the thread never goes on.
-[[noreturn]] inline void fail(const std::string& message) {
+[[noreturn]] inline void fail(std::string message) {
     if (block->failure.empty()) block->failure = place() + message;
+    std::string().swap(message);  // nothing will destroy it
     current->leave(false);
     abort();
 }

@@ -7,8 +7,11 @@
 //     warp.h           shuffles, votes, ldmatrix, mma
 //     async_copy.h     cp.async
 //     race.h           copies and matrix loads that no barrier orders
+//     guarded_memory.h device memory, between pages that cannot be touched
+//     fault.h          a kernel's memory fault as an error
 //     launch.h         a grid
 //     registry.h       kernels by symbol
 //     tile_host.h      the names of kernels/tile.cuh
+//     check.h          for tests of kernels
 #pragma once
 #include "../../kernels/tile.cuh"

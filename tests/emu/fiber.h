@@ -8,7 +8,7 @@
 #include <ucontext.h>
 #endif
 #if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
+#include <sanitizer/asan_interface.h>
 #endif
 
 namespace emu {
@@ -34,6 +34,9 @@ public:
     // Ready to run `entry` from its beginning; `entry` must never return.
     void prepare(void (*entry)()) {
         if (!stack_) stack_.reset(new char[STACK_BYTES]);
+#if defined(__SANITIZE_ADDRESS__)
+        __asan_unpoison_memory_region(stack_.get(), STACK_BYTES);  // an earlier thread may have been left half way
+#endif
         for (int i = 0; i < 8; i++) words()[i] = CANARY;
 #if defined(__x86_64__)
         auto top = reinterpret_cast<uintptr_t>(stack_.get() + STACK_BYTES) & ~uintptr_t(63);

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "async_copy.h"
+#include "fault.h"
 #include "warp.h"
 
 namespace emu {
@@ -13,6 +14,7 @@ namespace emu {
 inline void run_blocks(const char* kernel, dim3 grid, dim3 size, size_t shared_bytes, const std::function<void()>& body,
                        const Mode& mode, std::atomic<u64>& next, Counts& counts) {
     if (!block) block = std::make_unique<Block>();
+    watch_faults();
     RaceCheck races;
     Block& b = *block;
     b.kernel = kernel, b.mode = mode, b.body = &body, b.counts = Counts();

@@ -84,6 +84,12 @@ public:
         return false;
     }
 
+    // In or beside the region all this lies in.
+    bool near(const void* p) const {
+        auto at = static_cast<const unsigned char*>(p);
+        return at >= base_ && at < base_ + 2 * (LIMIT + PAGE);
+    }
+
     // Position in the block's shared memory, for messages.
     std::string describe(const void* p) const {
         auto at = static_cast<const unsigned char*>(p);
