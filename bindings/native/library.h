@@ -1,64 +1,99 @@
 #ifndef SAMPLED_SOFTMAX_NATIVE_LIBRARY_H
 #define SAMPLED_SOFTMAX_NATIVE_LIBRARY_H
 
-/* The shared library's functions, found at run time.
- *
- * The adapters of frameworks are compiled once and kept; opening the library by the path
- * that Python loaded it from, instead of linking with it, keeps that path out of them
- * and makes both use one copy.
- */
+// The shared library's functions, found at run time.
+//
+// The adapters of frameworks are compiled once and kept; opening the library by the path
+// that Python loaded it from, instead of linking with it, keeps that path out of them
+// and makes both use one copy.
 
 #include <dlfcn.h>
 #include <stdio.h>
 
+#include <mutex>
+#include <string>
+
 #include "sampled_softmax.h"
 
-typedef struct ssl_functions {
-    ssl_status (*create)(const ssl_config *, ssl_handle **);
-    ssl_status (*forward)(ssl_handle *, const ssl_batch *, const ssl_candidates *, const ssl_loss *, void *, size_t,
-                          void *);
-    ssl_status (*backward)(ssl_handle *, const ssl_batch *, const ssl_candidates *, const ssl_loss *,
-                           const ssl_gradients *, void *, size_t, void *);
-    ssl_status (*sample)(ssl_handle *, const ssl_batch *, const ssl_candidates *, void *);
-    ssl_status (*workspace_size)(const ssl_handle *, const ssl_batch *, size_t *, size_t *);
-    ssl_status (*destroy)(ssl_handle *);
-    size_t (*last_error)(char *, size_t);
-    uint32_t (*version)(void);
-} ssl_functions;
+// Hidden: two adapters in one process must not share what follows.
+namespace sampled_softmax_native __attribute__((visibility("hidden"))) {
 
-/* POSIX has dlsym return functions as void *; ISO C has no such cast, but copies bytes. */
-static inline int ssl_functions_find(void *library, const char *name, void *function) {
-    void *found = dlsym(library, name);
-    memcpy(function, &found, sizeof found);
-    return found != NULL;
+struct Library {
+  decltype(&ssl_create) create;
+  decltype(&ssl_forward) forward;
+  decltype(&ssl_backward) backward;
+  decltype(&ssl_sample) sample;
+  decltype(&ssl_workspace_size) workspace_size;
+  decltype(&ssl_destroy) destroy;
+  decltype(&ssl_last_error) last_error;
+  decltype(&ssl_version) version;
+};
+
+// All NULL until `Bind` has succeeded.
+inline Library& Functions() {
+  static Library library = {};
+  return library;
 }
 
-/* Fills `functions` from the library at `path`. 1 on success; otherwise 0, with the
- * reason in `message`. The library stays open for the life of the process. */
-static inline int ssl_functions_open(ssl_functions *functions, const char *path, char *message, size_t size) {
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (library == NULL) {
-        snprintf(message, size, "%s", dlerror());
-        return 0;
-    }
-    if (!ssl_functions_find(library, "ssl_create", &functions->create) ||
-        !ssl_functions_find(library, "ssl_forward", &functions->forward) ||
-        !ssl_functions_find(library, "ssl_backward", &functions->backward) ||
-        !ssl_functions_find(library, "ssl_sample", &functions->sample) ||
-        !ssl_functions_find(library, "ssl_workspace_size", &functions->workspace_size) ||
-        !ssl_functions_find(library, "ssl_destroy", &functions->destroy) ||
-        !ssl_functions_find(library, "ssl_last_error", &functions->last_error) ||
-        !ssl_functions_find(library, "ssl_version", &functions->version)) {
-        snprintf(message, size, "%s lacks a function of sampled_softmax.h", path);
-        return 0;
-    }
-    uint32_t version = functions->version();
-    if (version >> 16 != SSL_ABI_VERSION_MAJOR || (version >> 8 & 0xff) < SSL_ABI_VERSION_MINOR) {
-        snprintf(message, size, "%s has version %u.%u, and %d.%d is needed", path, version >> 16, version >> 8 & 0xff,
-                 SSL_ABI_VERSION_MAJOR, SSL_ABI_VERSION_MINOR);
-        return 0;
-    }
-    return 1;
+template <typename Function>
+bool Find(void* library, const char* name, Function* function) {
+  *function = reinterpret_cast<Function>(dlsym(library, name));
+  return *function != nullptr;
+}
+
+inline bool Open(const char* path, Library* found, char* message, size_t size) {
+  void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    snprintf(message, size, "%s", dlerror());
+    return false;
+  }
+  if (!Find(library, "ssl_create", &found->create) || !Find(library, "ssl_forward", &found->forward) ||
+      !Find(library, "ssl_backward", &found->backward) || !Find(library, "ssl_sample", &found->sample) ||
+      !Find(library, "ssl_workspace_size", &found->workspace_size) ||
+      !Find(library, "ssl_destroy", &found->destroy) || !Find(library, "ssl_last_error", &found->last_error) ||
+      !Find(library, "ssl_version", &found->version)) {
+    snprintf(message, size, "%s lacks a function of sampled_softmax.h", path);
+    return false;
+  }
+  uint32_t version = found->version();
+  if (version >> 16 == SSL_ABI_VERSION_MAJOR && (version >> 8 & 0xff) >= SSL_ABI_VERSION_MINOR) return true;
+  snprintf(message, size, "%s has version %u.%u, and %d.%d is needed", path, version >> 16, version >> 8 & 0xff,
+           SSL_ABI_VERSION_MAJOR, SSL_ABI_VERSION_MINOR);
+  return false;
+}
+
+// Opens the library at `path` for the life of the process. A second path is an error,
+// since handles of the first are alive. Returns false with the reason in `message`.
+inline bool Bind(const char* path, char* message, size_t size) {
+  static std::mutex* mutex = new std::mutex;
+  static std::string* bound = nullptr;
+  std::lock_guard<std::mutex> lock(*mutex);
+  if (bound != nullptr) {
+    if (*bound == path) return true;
+    snprintf(message, size, "it is bound to %s already", bound->c_str());
+    return false;
+  }
+  Library found = {};
+  if (!Open(path, &found, message, size)) return false;
+  Functions() = found;
+  bound = new std::string(path);
+  return true;
+}
+
+// What was wrong with the last call of this thread that failed.
+inline std::string LastMessage() {
+  std::string message(Functions().last_error(nullptr, 0) + 1, '\0');
+  message.resize(Functions().last_error(&message[0], message.size()));
+  return message;
+}
+
+}  // namespace sampled_softmax_native
+
+// Every adapter exports it; Python calls it once the adapter is loaded. 1, or 0 with the
+// reason in `message`.
+extern "C" __attribute__((visibility("default"))) int sampled_softmax_bind(const char* path, char* message,
+                                                                           size_t size) {
+  return sampled_softmax_native::Bind(path, message, size);
 }
 
 #endif

@@ -7,11 +7,8 @@
 // The CUDA half touches TensorFlow's stream interface only through virtual functions, so
 // that it compiles against the headers of the CPU package, without CUDA's.
 
-#include <memory>
-#include <mutex>
-#include <vector>
-
-#include "library.h"
+#include "../native/workspace.h"
+#include "status.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "xla/stream_executor/stream.h"
 #include "xla/stream_executor/stream_executor.h"
@@ -26,59 +23,18 @@ inline void* Data(const Tensor& tensor) {
   return tensor.NumElements() == 0 ? nullptr : const_cast<char*>(tensor.tensor_data().data());
 }
 
-// Workspaces that only grow, one for each call in flight. TensorFlow's own allocator gives
-// the pages back after every step, and fetching them anew costs more than a small loss.
-class WorkspacePool {
- public:
-  std::unique_ptr<std::vector<char>> Take(size_t size) {
-    std::unique_ptr<std::vector<char>> workspace;
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (!free_.empty()) {
-        workspace = std::move(free_.back());
-        free_.pop_back();
-      }
-    }
-    if (workspace == nullptr || workspace->size() < size) {
-      workspace.reset();
-      workspace = std::make_unique<std::vector<char>>(size);
-    }
-    return workspace;
-  }
-  void GiveBack(std::unique_ptr<std::vector<char>> workspace) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    free_.push_back(std::move(workspace));
-  }
-  static WorkspacePool& Instance() {
-    static auto* pool = new WorkspacePool;
-    return *pool;
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<std::vector<char>>> free_;
-};
-
 struct CpuEngine {
   static constexpr uint32_t kBackend = SSL_BACKEND_CPU;
 
   static int32_t Device(OpKernelContext*) { return 0; }
   static void* Stream(OpKernelContext*) { return nullptr; }
 
-  class Workspace {
+  class Workspace : public sampled_softmax_native::Workspace {
    public:
     absl::Status Allocate(OpKernelContext*, size_t size) {
-      buffer_ = WorkspacePool::Instance().Take(size);
+      Take(size);
       return absl::OkStatus();
     }
-    ~Workspace() {
-      if (buffer_ != nullptr) WorkspacePool::Instance().GiveBack(std::move(buffer_));
-    }
-    void* data() { return buffer_->data(); }
-    size_t size() const { return buffer_->size(); }
-
-   private:
-    std::unique_ptr<std::vector<char>> buffer_;
   };
 
   static absl::Status Read(OpKernelContext*, const Tensor& number, int64_t* value) {

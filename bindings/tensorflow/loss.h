@@ -153,7 +153,8 @@ class LossKernel : public OpKernel {
     config.num_sampled = call->tensors.ids->NumElements();
     config.num_true = call->tensors.labels->dim_size(1);
     config.device = Engine::Device(context);
-    TF_RETURN_IF_ERROR(slot_.Get(config, &call->handle));
+    TF_RETURN_IF_ERROR(CheckBound());
+    TF_RETURN_IF_ERROR(ToStatus(slot_.Get(config, &call->handle)));
     size_t size = 0;
     TF_RETURN_IF_ERROR(ToStatus(Functions().workspace_size(call->handle->get(), &call->batch,
                                                            backward ? nullptr : &size, backward ? &size : nullptr)));

@@ -7,12 +7,15 @@
 #include <random>
 #include <utility>
 
+#include "../native/handle.h"
 #include "absl/strings/numbers.h"
 #include "engine.h"
-#include "handle.h"
 
 namespace sampled_softmax_tf {
 
+using sampled_softmax_native::Config;
+using sampled_softmax_native::Handle;
+using sampled_softmax_native::HandleSlot;
 using tensorflow::OpKernel;
 using tensorflow::OpKernelConstruction;
 
@@ -148,7 +151,8 @@ class SampleKernel : public OpKernel {
     config.num_true = labels.dim_size(1);
     config.device = Engine::Device(context);
     std::shared_ptr<Handle> handle;
-    OP_REQUIRES_OK(context, slot_.Get(config, &handle));
+    OP_REQUIRES_OK(context, CheckBound());
+    OP_REQUIRES_OK(context, ToStatus(slot_.Get(config, &handle)));
     OP_REQUIRES_OK(context, ToStatus(Functions().sample(handle->get(), &batch, &candidates, Engine::Stream(context)),
                                      labels_name_));
   }

@@ -3,7 +3,7 @@
 //
 //   ops.h     names, types, shapes          sample.h  drawing
 //   engine.h  CPU and CUDA                  loss.h    forward, backward
-//   handle.h  handles of the library, shared by kernels
+//   status.h  errors                    ../native  the library, its handles, workspaces
 
 #include "loss.h"
 #include "ops.h"
@@ -24,8 +24,3 @@ REGISTER_KERNEL_BUILDER(Name("SampledSoftmaxForward").Device(tensorflow::DEVICE_
 REGISTER_KERNEL_BUILDER(Name("SampledSoftmaxBackward").Device(tensorflow::DEVICE_GPU), BackwardKernel<CudaEngine>);
 
 }  // namespace sampled_softmax_tf
-
-// Called by Python once the ops are loaded: 1, or 0 with the reason in `message`.
-extern "C" int sampled_softmax_bind(const char* path, char* message, size_t size) {
-  return sampled_softmax_tf::Bind(path, message, size);
-}

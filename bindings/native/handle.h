@@ -1,8 +1,8 @@
-#ifndef SAMPLED_SOFTMAX_TENSORFLOW_HANDLE_H
-#define SAMPLED_SOFTMAX_TENSORFLOW_HANDLE_H
+#ifndef SAMPLED_SOFTMAX_NATIVE_HANDLE_H
+#define SAMPLED_SOFTMAX_NATIVE_HANDLE_H
 
 // Handles of the library, shared by all kernels of one configuration: a handle owns a
-// pool of threads, and a graph may hold many kernels.
+// pool of threads, and a graph may hold many kernels. A library must be bound.
 
 #include <map>
 #include <memory>
@@ -13,7 +13,7 @@
 
 #include "library.h"
 
-namespace sampled_softmax_tf {
+namespace sampled_softmax_native __attribute__((visibility("hidden"))) {
 
 // ssl_config by value: what a handle is.
 struct Config {
@@ -59,9 +59,7 @@ class Handle {
   ssl_handle* handle_;
 };
 
-inline absl::Status MakeHandle(const Config& config, std::shared_ptr<Handle>* handle) {
-  absl::Status bound = CheckBound();
-  if (!bound.ok()) return bound;
+inline ssl_status MakeHandle(const Config& config, std::shared_ptr<Handle>* handle) {
   ssl_config fields;
   SSL_INIT(fields);
   fields.backend = config.backend;
@@ -92,14 +90,14 @@ inline absl::Status MakeHandle(const Config& config, std::shared_ptr<Handle>* ha
     fields.shard = config.shard;
   }
   ssl_handle* made = nullptr;
-  absl::Status status = ToStatus(Functions().create(&fields, &made));
-  if (status.ok()) *handle = std::make_shared<Handle>(made);
+  ssl_status status = Functions().create(&fields, &made);
+  if (status == SSL_STATUS_OK) *handle = std::make_shared<Handle>(made);
   return status;
 }
 
 // The handle of a configuration, made at its first use and kept while a kernel refers to
 // it; that of a learning sampler for ever, because its counts are not to be had again.
-inline absl::Status FindHandle(const Config& config, std::shared_ptr<Handle>* handle) {
+inline ssl_status FindHandle(const Config& config, std::shared_ptr<Handle>* handle) {
   static std::mutex* mutex = new std::mutex;
   // Never destroyed: kernels may outlive the static objects of this library.
   static auto* handles = new std::map<Config, std::weak_ptr<Handle>>;
@@ -107,34 +105,34 @@ inline absl::Status FindHandle(const Config& config, std::shared_ptr<Handle>* ha
   std::lock_guard<std::mutex> lock(*mutex);
   auto found = handles->find(config);
   if (found != handles->end()) *handle = found->second.lock();
-  if (*handle != nullptr) return absl::OkStatus();
-  absl::Status status = MakeHandle(config, handle);
-  if (!status.ok()) return status;
+  if (*handle != nullptr) return SSL_STATUS_OK;
+  ssl_status status = MakeHandle(config, handle);
+  if (status != SSL_STATUS_OK) return status;
   for (auto entry = handles->begin(); entry != handles->end();) {
     entry = entry->second.expired() ? handles->erase(entry) : std::next(entry);
   }
   (*handles)[config] = *handle;
   if (config.sampler == SSL_SAMPLER_LEARNED_UNIGRAM) learned->push_back(*handle);
-  return absl::OkStatus();
+  return SSL_STATUS_OK;
 }
 
 // A kernel's handle: that of its last call, as long as the shapes stay.
 class HandleSlot {
  public:
-  absl::Status Get(const Config& config, std::shared_ptr<Handle>* handle) {
+  ssl_status Get(const Config& config, std::shared_ptr<Handle>* handle) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (handle_ == nullptr || config.num_classes != num_classes_ || config.num_sampled != num_sampled_ ||
         config.num_true != num_true_ || config.device != device_) {
       handle_.reset();
-      absl::Status status = FindHandle(config, &handle_);
-      if (!status.ok()) return status;
+      ssl_status status = FindHandle(config, &handle_);
+      if (status != SSL_STATUS_OK) return status;
       num_classes_ = config.num_classes;
       num_sampled_ = config.num_sampled;
       num_true_ = config.num_true;
       device_ = config.device;
     }
     *handle = handle_;
-    return absl::OkStatus();
+    return SSL_STATUS_OK;
   }
 
  private:
@@ -146,6 +144,6 @@ class HandleSlot {
   int32_t device_ = 0;
 };
 
-}  // namespace sampled_softmax_tf
+}  // namespace sampled_softmax_native
 
 #endif
