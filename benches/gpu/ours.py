@@ -1,0 +1,69 @@
+"""The library's own steps, through the C ABI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from device import Stream
+from engine import Call, Engine
+from problem import Problem
+
+from .shapes import Shape
+
+DTYPES = {"bf16": "bfloat16", "f32": "float32"}
+
+
+class CurrentStream(Stream):
+    """PyTorch's stream, so that its events time our work too."""
+
+    def __init__(self) -> None:
+        if torch.cuda.is_available():
+            self.handle = torch.cuda.current_stream().cuda_stream
+            self.synchronize = torch.cuda.synchronize
+            return
+        super().__init__()
+
+    def __del__(self) -> None:
+        if not torch.cuda.is_available():
+            super().__del__()
+
+
+def problem_of(shape: Shape, dtype: str) -> Problem:
+    """Random inputs in `dtype`, one label a row, mean loss, float32 biases."""
+    kind = DTYPES[dtype]
+    problem = Problem(
+        shape.rows,
+        shape.dim,
+        shape.classes,
+        shape.sampled,
+        inputs_dtype=kind,
+        weights_dtype=kind,
+        reduction="mean",
+        seed=1,
+    )
+    problem.tensors["ids"] = problem.tensors["ids"].sort().values
+    problem.tensors["grad_output"] = torch.ones(1)
+    return problem
+
+
+class Ours:
+    """One precision's handle and buffers."""
+
+    def __init__(self, problem: Problem, precision: str) -> None:
+        self.engine = Engine(problem, precision)
+        self.call = Call(self.engine, problem, CurrentStream())
+        self.steps: dict[str, Callable[[], object]] = {
+            "forward": self.call.queue_forward,
+            "backward": self.call.queue_backward,
+            "forward_backward": self.call.queue_forward_backward,
+        }
+
+    def extra_memory(self) -> int:
+        """Bytes of workspace and of the outputs a step writes."""
+        outputs = ("loss", "log_sum_exp", "d_inputs", "d_weights", "d_biases", "row_ids")
+        arrays = (self.call.device[name] for name in outputs)
+        return self.call.workspace_sizes[1] + sum(array.nbytes for array in arrays)
+
+    def close(self) -> None:
+        self.engine.close()
