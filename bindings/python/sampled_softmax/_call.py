@@ -8,6 +8,7 @@ middle of another, take one each.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from ._arrays import address
 from ._errors import check
 from ._handle import Handle
 from ._library import LIBRARY
+
+# From a number of bytes to the address of a workspace.
+Allocate = Callable[[int], int]
 
 # Scratch before its first use: a call that needs none still passes a pointer.
 _NOTHING: NDArray[np.uint8] = np.empty(1, dtype=np.uint8)
@@ -103,36 +107,37 @@ class Frame:
         self.loss.log_sum_exp = start
         self.set_candidates(_abi.SSL_CANDIDATES_DRAW, counts_dtype, ids, sampled, sampled + 8 * num_sampled, step=step)
 
-    def sample(self, handle: Handle, with_batch: bool) -> None:
+    def set_loss(self, loss: int | None, log_sum_exp: int | None, device_status: int | None = None) -> None:
+        """Fills `loss`; pointers are addresses."""
+        self.loss.loss = loss
+        self.loss.log_sum_exp = log_sum_exp
+        self.loss.device_status = device_status
+
+    def sample(self, handle: Handle, with_batch: bool, stream: int | None = None) -> None:
         """``ssl_sample``."""
-        check(LIBRARY.ssl_sample(handle.pointer, self.batch if with_batch else None, self.candidates, None))
+        check(LIBRARY.ssl_sample(handle.pointer, self.batch if with_batch else None, self.candidates, stream))
 
-    def forward(self, handle: Handle) -> None:
-        """``ssl_forward``."""
+    def forward(self, handle: Handle, stream: int | None = None, allocate: Allocate | None = None) -> None:
+        """``ssl_forward``. A workspace on a device comes from `allocate`, which keeps it
+        until the work on the stream is done."""
         size = handle.workspace_sizes(self.batch)[0]
-        workspace = self.workspace.at_least(size)
-        check(
-            LIBRARY.ssl_forward(
-                handle.pointer, self.batch, self.candidates, self.loss, workspace, self.workspace.size, None
-            )
-        )
+        workspace = (allocate or self.workspace.at_least)(size)
+        check(LIBRARY.ssl_forward(handle.pointer, self.batch, self.candidates, self.loss, workspace, size, stream))
 
-    def forward_backward(self, handle: Handle) -> None:
-        """``ssl_forward_backward``."""
+    def backward(self, handle: Handle, stream: int | None = None, allocate: Allocate | None = None) -> None:
+        """``ssl_backward``, otherwise as `forward`."""
+        self._gradients(LIBRARY.ssl_backward, handle, stream, allocate)
+
+    def forward_backward(self, handle: Handle, stream: int | None = None, allocate: Allocate | None = None) -> None:
+        """``ssl_forward_backward``, otherwise as `forward`."""
+        self._gradients(LIBRARY.ssl_forward_backward, handle, stream, allocate)
+
+    def _gradients(
+        self, function: Callable[..., int], handle: Handle, stream: int | None, allocate: Allocate | None
+    ) -> None:
         size = handle.workspace_sizes(self.batch)[1]
-        workspace = self.workspace.at_least(size)
-        check(
-            LIBRARY.ssl_forward_backward(
-                handle.pointer,
-                self.batch,
-                self.candidates,
-                self.loss,
-                self.gradients,
-                workspace,
-                self.workspace.size,
-                None,
-            )
-        )
+        workspace = (allocate or self.workspace.at_least)(size)
+        check(function(handle.pointer, self.batch, self.candidates, self.loss, self.gradients, workspace, size, stream))
 
 
 _free: list[Frame] = []

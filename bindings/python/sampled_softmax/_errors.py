@@ -71,10 +71,11 @@ def status_string(status: int) -> str:
     return str(LIBRARY.ssl_status_string(status), "utf-8")
 
 
-def error_of(status: int) -> SampledSoftmaxError:
-    """The exception for a status that a call on this thread just returned."""
+def error_of(status: int, message: str | None = None) -> SampledSoftmaxError:
+    """The exception for a status; its message is that of the call on this thread that
+    just returned it, unless one is given."""
     fallback = ArgumentError if status // 1000 == 1 else EngineError
-    return _BY_STATUS.get(status, fallback)(status, _last_message())
+    return _BY_STATUS.get(status, fallback)(status, _last_message() if message is None else message)
 
 
 def check(status: int) -> None:

@@ -48,7 +48,7 @@ def evaluate(
     loss = np.empty(1 if reduced else num_rows, dtype=tensors.dtype)
     with frame() as call:
         tensors.set_batch(call.batch, options.ignore_index)
-        call.loss.loss = address(loss)
+        call.set_loss(address(loss), None)
         if candidates is None:
             call.draw(options.num_sampled, num_rows, tensors.labels.size, _counts_dtype(loss), options.step or 0)
         else:

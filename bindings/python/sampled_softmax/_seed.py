@@ -32,6 +32,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
+def lock() -> threading.Lock:
+    """To be held while a number is taken and the next one set."""
+    return _lock
+
+
 class Steps:
     """The numbers of an object's draws, one after another, from any thread."""
 
@@ -51,7 +56,7 @@ class Steps:
 
     def take(self) -> int:
         """Returns a number and goes on to the next."""
-        with _lock:
+        with lock():
             step = self._next
             self._next = step + 1
         return step

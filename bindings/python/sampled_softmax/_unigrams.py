@@ -35,9 +35,16 @@ def unigram_options(
     num_shards: SupportsIndex,
     shard: SupportsIndex,
     unigrams: ArrayLike,
+    *,
+    needed: bool = False,
 ) -> Unigrams:
+    """Checked options. Raises ValueError and TypeError, also where weights are `needed` and
+    do not come from exactly one place."""
     weights = np.asarray(unigrams)
     path = os.fspath(vocab_file)
+    if needed and bool(path) == bool(weights.size):
+        both = "both" if path else "neither"
+        raise ValueError(f"exactly one of vocab_file and unigrams is needed, and {both} was given")
     stamp = None
     if path:
         try:
