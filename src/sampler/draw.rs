@@ -92,7 +92,16 @@ impl Sampler {
     /// - `ExpectedCount`: a label of probability 0 where `expected_true` is asked for.
     /// - `Shape`: an output of the wrong length.
     /// - `HostMemory`.
-    pub fn draw(&self, mut draw: Draw<'_>) -> Result<i64> {
+    pub fn draw(&self, draw: Draw<'_>) -> Result<i64> {
+        self.draw_with_rule(draw).map(|(tries, _)| tries)
+    }
+
+    /// As `draw`, and says how expected counts follow from the probabilities, for those
+    /// that are computed elsewhere.
+    ///
+    /// # Errors
+    /// As `draw`.
+    pub(crate) fn draw_with_rule(&self, mut draw: Draw<'_>) -> Result<(i64, ExpectedCount)> {
         let mut state = self.lock()?;
         let State { unclean, scratch, learned } = &mut *state;
         if *unclean {
@@ -100,18 +109,18 @@ impl Sampler {
         }
         // Stays so if this draw fails, however it does.
         *unclean = true;
-        let tries = match (&self.law, learned) {
+        let drawn = match (&self.law, learned) {
             (Law::Uniform(law) | Law::All(law), _) => self.draw_from(law, scratch, &mut draw)?,
             (Law::LogUniform(law), _) => self.draw_from(law, scratch, &mut draw)?,
             (Law::FixedUnigram(law), _) => self.draw_from(law, scratch, &mut draw)?,
             (Law::LearnedUnigram, Some(law)) => {
                 law.check_room(draw.labels.len())?;
-                let tries = self.draw_from(law, scratch, &mut draw)?;
+                let drawn = self.draw_from(law, scratch, &mut draw)?;
                 law.learn(draw.labels, draw.ignored);
                 if let Some(out) = draw.learned {
                     out.copy_from_slice(law.counts());
                 }
-                tries
+                drawn
             }
             (Law::LearnedUnigram, None) | (Law::Caller, _) => {
                 return Err(Error::InvalidValue(
@@ -122,7 +131,7 @@ impl Sampler {
             }
         };
         *unclean = false;
-        Ok(tries)
+        Ok(drawn)
     }
 
     fn draw_from<D: Distribution>(
@@ -130,7 +139,7 @@ impl Sampler {
         distribution: &D,
         scratch: &mut Scratch,
         draw: &mut Draw<'_>,
-    ) -> Result<i64> {
+    ) -> Result<(i64, ExpectedCount)> {
         check_lengths(self, draw)?;
         check_classes(distribution, draw)?;
         let mut stream = Stream::new(self.seed, draw.step, self.rank);
@@ -154,7 +163,7 @@ impl Sampler {
         if let Some(out) = &mut draw.expected_true {
             rule.write_true(distribution, draw.labels, draw.ignored, out);
         }
-        Ok(tries)
+        Ok((tries, rule))
     }
 
     /// A draw that must keep account of classes: of those drawn, of those excluded.

@@ -11,7 +11,7 @@ use crate::labels::Labels;
 
 /// How an expected count follows from a probability.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum ExpectedCount {
+pub(crate) enum ExpectedCount {
     /// The same for every class.
     Constant(f64),
     /// This many times the probability.

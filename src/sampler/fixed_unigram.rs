@@ -39,6 +39,11 @@ impl FixedUnigram {
         let reach = probabilities.iter().map(|p| math::one_minus_exp_neg(budget * p)).sum();
         Ok(FixedUnigram { probabilities, cells, num_positive, reach })
     }
+
+    /// `[C]`, summing to 1.
+    pub(super) fn probabilities(&self) -> &[f64] {
+        &self.probabilities
+    }
 }
 
 /// Weights over their sum: first over their maximum, lest the sum overflow; summed with

@@ -44,6 +44,7 @@ use std::time::Duration;
 
 pub use config::{Config, CountRule, Kind, Unigram, UnigramWeights};
 pub use draw::{Counts, Draw};
+pub(crate) use expected_count::ExpectedCount;
 
 use crate::error::{Error, Result};
 use distribution::Distribution;
@@ -77,6 +78,23 @@ enum Law {
     /// All classes: a uniform sample of C distinct ones.
     All(Uniform),
     Caller,
+}
+
+/// The probability of each class.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Probabilities<'a> {
+    /// 1 / C.
+    Uniform,
+    /// ln((k + 2) / (k + 1)) / ln(C + 1).
+    LogUniform,
+    /// `[C]`.
+    Table(&'a [f64]),
+    /// 1.
+    All,
+    /// They follow the labels.
+    Learned,
+    /// The caller brings the candidates.
+    None,
 }
 
 /// What draws change.
@@ -180,6 +198,18 @@ impl Sampler {
             Law::LearnedUnigram => self.lock().ok()?.learned.as_ref().map(|law| law.probability(class)),
             Law::All(_) => Some(1.0),
             Law::Caller => None,
+        }
+    }
+
+    /// What the probabilities are, for expected counts that are computed elsewhere.
+    pub(crate) fn probabilities(&self) -> Probabilities<'_> {
+        match &self.law {
+            Law::Uniform(_) => Probabilities::Uniform,
+            Law::LogUniform(_) => Probabilities::LogUniform,
+            Law::FixedUnigram(law) => Probabilities::Table(law.probabilities()),
+            Law::All(_) => Probabilities::All,
+            Law::LearnedUnigram => Probabilities::Learned,
+            Law::Caller => Probabilities::None,
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use crate::backend::signals::SignalMask;
 use crate::error::{Error, Result};
 
 /// Rounds that a worker looks for a next job before it sleeps: some ten microseconds,
@@ -179,30 +180,6 @@ impl Drop for Team {
             // A worker catches its panics, so there is none to report.
             let _ = worker.join();
         }
-    }
-}
-
-/// Blocks all signals while threads are made, so that the host program's handlers never
-/// run on them.
-struct SignalMask(libc::sigset_t);
-
-impl SignalMask {
-    fn block_all() -> SignalMask {
-        // SAFETY: both sets are initialised by the calls that fill them.
-        unsafe {
-            let mut all = std::mem::zeroed();
-            let mut before = std::mem::zeroed();
-            libc::sigfillset(&mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-            SignalMask(before)
-        }
-    }
-}
-
-impl Drop for SignalMask {
-    fn drop(&mut self) {
-        // SAFETY: the set came from `block_all`.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
     }
 }
 
