@@ -1,9 +1,13 @@
 //! Names the library's ABI (SONAME) and writes the C header into OUT_DIR, where a
 //! test compares it with the committed one. `SAMPLED_SOFTMAX_UPDATE_HEADER=1` (which
-//! `make header` sets) writes the committed one instead of leaving the tree alone.
+//! `make header` sets) writes the committed one instead of leaving the tree alone. The
+//! kernels are gathered by src/backend/cuda/embed.rs.
 
 use std::path::Path;
 use std::{env, fs};
+
+#[path = "src/backend/cuda/embed.rs"]
+mod embed;
 
 fn main() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
@@ -14,6 +18,7 @@ fn main() {
         println!("cargo:rerun-if-changed={input}");
     }
     println!("cargo:rerun-if-env-changed=SAMPLED_SOFTMAX_UPDATE_HEADER");
+    embed::write(root, Path::new(&out));
 
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
         let major = env::var("CARGO_PKG_VERSION_MAJOR").expect("cargo sets the version");

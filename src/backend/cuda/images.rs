@@ -1,28 +1,179 @@
-//! Where a module's machine code comes from: compiled into this library, kept in the
-//! cache on disk, or compiled now.
+//! Where a module's machine code comes from: compiled into this library, compiled before
+//! by this process or one that left it in the cache on disk, or compiled now by NVRTC.
 
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::cache::{Cache, Key};
+use super::libraries::{self, Places};
+use super::nvrtc::{self, Nvrtc, Target};
 use super::sources::Unit;
 use crate::error::{Error, Result};
 
+/// The sources, by the names they include one another by.
+const HEADERS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/kernel_headers.rs"));
+
+/// Machine code made when this library was built: architecture, whether it is PTX, module,
+/// maker, bytes. Empty without the feature `aot`.
+type Compiled = (u32, bool, &'static str, &'static str, &'static [u8]);
+const COMPILED: &[Compiled] = include!(concat!(env!("OUT_DIR"), "/kernel_images.rs"));
+
 /// Machine code of one module.
+#[derive(Clone, Debug)]
 pub(crate) struct Image {
     /// A cubin, or PTX that ends in NUL.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Arc<[u8]>,
     /// What made it, for messages.
     pub(crate) origin: String,
 }
 
-/// The source of images for one architecture.
+/// The images for one architecture.
 pub(crate) struct Images {
     arch: u32,
+    compiler: Result<Compiler>,
+}
+
+struct Compiler {
+    nvrtc: &'static Nvrtc,
+    target: Target,
+    cache: Option<Cache>,
 }
 
 impl Images {
-    pub(crate) fn find(arch: u32, _driver: i32) -> Result<Images> {
-        Ok(Images { arch })
+    /// What makes images for `arch` under a driver of CUDA version `driver`. An error if
+    /// nothing does.
+    pub(crate) fn find(arch: u32, driver: i32) -> Result<Images> {
+        let places = Places::of_process(Some("SAMPLED_SOFTMAX_NVRTC"));
+        Images::with(arch, driver, &places, Cache::of_user(), COMPILED)
     }
 
+    fn with(
+        arch: u32,
+        driver: i32,
+        places: &Places,
+        cache: Option<Cache>,
+        table: &[Compiled],
+    ) -> Result<Images> {
+        let compiler = choose(arch, driver, places).map(|(nvrtc, target)| Compiler { nvrtc, target, cache });
+        match compiler {
+            Err(error) if compiled(table, arch, &Unit::Small.name()).is_none() => Err(error),
+            compiler => Ok(Images { arch, compiler }),
+        }
+    }
+
+    /// The image of one module; can take seconds where it has to be compiled.
     pub(crate) fn get(&self, unit: &Unit) -> Result<Image> {
-        Err(Error::NoBackend(format!("{} for sm_{}", unit.name(), self.arch)))
+        if let Some(image) = compiled(COMPILED, self.arch, &unit.name()) {
+            return Ok(image);
+        }
+        match &self.compiler {
+            Ok(compiler) => compiler.get(unit),
+            Err(error) => Err(Error::NoBackend(error.to_string())),
+        }
     }
 }
+
+impl Compiler {
+    fn get(&self, unit: &Unit) -> Result<Image> {
+        let source = unit.source(HEADERS).map_err(Error::Panic)?;
+        let options = self.target.options().join(" ");
+        let (major, minor) = self.nvrtc.version;
+        let version = format!("{major}.{minor}");
+        let parts = [version.as_str(), &options, &source].into_iter();
+        let key = Key::of(parts.chain(HEADERS.iter().flat_map(|(name, text)| [*name, *text])));
+        let origin = self.nvrtc.to_string();
+
+        // Held while compiling: of several handles that want the same, one compiles.
+        static MADE: Mutex<Option<HashMap<Key, Arc<[u8]>>>> = Mutex::new(None);
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = made.get_or_insert_default();
+        if let Some(bytes) = made.get(&key) {
+            return Ok(Image { bytes: bytes.clone(), origin });
+        }
+        let bytes: Arc<[u8]> = match self.cache.as_ref().and_then(|cache| cache.load(&key)) {
+            Some(bytes) => bytes.into(),
+            None => {
+                let bytes = self
+                    .nvrtc
+                    .compile(&source, HEADERS, self.target)
+                    .map_err(|error| Error::NoBackend(format!("kernels {}: {error}", unit.name())))?;
+                if let Some(cache) = &self.cache {
+                    cache.store(&key, &bytes);
+                }
+                bytes.into()
+            }
+        };
+        made.insert(key, bytes.clone());
+        Ok(Image { bytes, origin })
+    }
+}
+
+/// The image in a table that suits `arch` best: its own, else machine code of an earlier
+/// minor version, else PTX of an earlier architecture.
+fn compiled(table: &[Compiled], arch: u32, unit: &str) -> Option<Image> {
+    let suits = |&&(made_for, is_ptx, name, ..): &&Compiled| {
+        name == unit && made_for <= arch && (is_ptx || made_for / 10 == arch / 10)
+    };
+    let best = table.iter().filter(suits).max_by_key(|(made_for, is_ptx, ..)| (!is_ptx, *made_for));
+    best.map(|(.., maker, bytes)| Image { bytes: (*bytes).into(), origin: (*maker).into() })
+}
+
+/// The first NVRTC that makes code for `arch`, of the versions the driver knows if there
+/// is one; machine code rather than PTX.
+fn choose(arch: u32, driver: i32, places: &Places) -> Result<(&'static Nvrtc, Target)> {
+    let mut reasons = Vec::new();
+    for major in libraries::majors(driver) {
+        let mut translated = None;
+        for path in places.candidates("libnvrtc", major) {
+            match open(&path).and_then(|nvrtc| Ok((nvrtc, nvrtc.target(arch)?))) {
+                Ok((nvrtc, target @ Target::Cubin(_))) => return Ok((nvrtc, target)),
+                Ok(ptx) => translated = translated.or(Some(ptx)),
+                // A bare name that the loader does not know is the usual case.
+                Err(_) if path.parent() == Some(Path::new("")) && places.file.is_none() => {}
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        if let Some(found) = translated {
+            return Ok(found);
+        }
+    }
+    reasons.dedup();
+    let mut text = format!("backend = 1: there is nothing to make the kernels for sm_{arch} from: ");
+    match reasons.is_empty() {
+        true => text.push_str("NVRTC (libnvrtc.so.13 or .12) was not found"),
+        false => text.push_str(&reasons.join("; ")),
+    }
+    let _ = write!(
+        text,
+        ". Install NVRTC (pip install nvidia-cuda-nvrtc, or a CUDA toolkit) or name its file in \
+         SAMPLED_SOFTMAX_NVRTC; or use a build of this library that holds compiled kernels (cargo build \
+         --release --features aot)"
+    );
+    Err(Error::NoBackend(text))
+}
+
+/// Opens each NVRTC once in a process.
+fn open(path: &Path) -> std::result::Result<&'static Nvrtc, String> {
+    static OPEN: Mutex<Vec<(PathBuf, &'static Nvrtc)>> = Mutex::new(Vec::new());
+    let mut list = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, nvrtc)) = list.iter().find(|(other, _)| other == path) {
+        return Ok(*nvrtc);
+    }
+    let nvrtc: &'static Nvrtc = Box::leak(Box::new(Nvrtc::open(path)?));
+    // The loader may have found it in a folder that it forgets for the second library.
+    for file in libraries::mapped() {
+        let is_nvrtc =
+            file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libnvrtc.so."));
+        if let Some(folder) = file.parent().filter(|_| is_nvrtc) {
+            nvrtc::open_builtins(folder);
+        }
+    }
+    list.push((path.into(), nvrtc));
+    Ok(nvrtc)
+}
+
+#[cfg(test)]
+#[path = "images_tests.rs"]
+mod tests;

@@ -1,11 +1,16 @@
 //! The CUDA engine: fused kernels on the caller's stream.
 
+mod cache;
 mod context;
+mod cublaslt;
+mod cublaslt_library;
 mod driver;
 mod graph;
 mod images;
 mod instances;
+mod libraries;
 mod module;
+mod nvrtc;
 mod pinned;
 mod pointers;
 mod sources;

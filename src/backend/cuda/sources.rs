@@ -35,6 +35,14 @@ impl Unit {
         }
     }
 
+    /// Whether an architecture has what its kernels use: tensor cores begin with 8.0.
+    pub(crate) fn runs_on(&self, arch: u32) -> bool {
+        match self {
+            Unit::Matrix(instance) => arch >= 80 || instance.arguments.starts_with("Fma"),
+            Unit::Small => true,
+        }
+    }
+
     /// The main source: the headers that define its kernels, and what instantiates them.
     /// `headers` are all there are.
     pub(crate) fn source(&self, headers: &[(&str, &str)]) -> Result<String, String> {
@@ -56,4 +64,11 @@ impl Unit {
         }
         Ok(source)
     }
+}
+
+/// All there are.
+pub(crate) fn units() -> Vec<Unit> {
+    let mut units = vec![Unit::Small];
+    units.extend(instances::all().iter().map(Unit::of).filter(|unit| *unit != Unit::Small));
+    units
 }
