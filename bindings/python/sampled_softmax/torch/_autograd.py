@@ -1,7 +1,7 @@
-"""The derivative of ``torch.ops.sampled_softmax.forward``.
+"""The derivative of ``torch.ops.sampled_softmax.forward``, and the refusal of a second one.
 
-An autograd Function is the operator's kernel for tensors that require a gradient. Compiled
-code sees the operator, and what is traced of its derivative is the operator ``backward``.
+Each is an autograd Function around an operator, and also the operator's kernel for tensors
+that may require a gradient, so that compiled code sees the operators alone.
 """
 
 from __future__ import annotations
@@ -45,32 +45,30 @@ class _Loss(torch.autograd.Function):
             return nothing
         saved = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad[:_DIFFERENTIABLE])
-        sparse = ctx.options[-1]
-        with torch.no_grad():
-            results = torch.ops.sampled_softmax.backward(grad_output.contiguous(), *saved, *ctx.options, wanted)
-            gradients = [
-                gradient if wants else None for gradient, wants in zip(results[:_DIFFERENTIABLE], wanted, strict=True)
-            ]
-            if sparse:
-                gradients[1:] = _sparse(gradients[1:], saved[1:_DIFFERENTIABLE], *results[_DIFFERENTIABLE:])
-        if torch.is_grad_enabled():
-            # create_graph=True: the results must lead back to what they depend on, so that
-            # a second derivative is refused instead of silently being zero.
-            sources = [grad_output, *saved[:_DIFFERENTIABLE]]
-            gradients = [None if gradient is None else _Once.apply(gradient, *sources) for gradient in gradients]
+        arguments = (grad_output.contiguous(), *saved, *ctx.options, wanted)
+        differentiate = _Gradients.apply if torch.is_grad_enabled() else torch.ops.sampled_softmax.backward.default
+        results = differentiate(*arguments)
+        gradients = [
+            gradient if wants else None for gradient, wants in zip(results[:_DIFFERENTIABLE], wanted, strict=True)
+        ]
+        if ctx.options[-1]:
+            gradients[1:] = _sparse(gradients[1:], saved[1:_DIFFERENTIABLE], *results[_DIFFERENTIABLE:])
         return *gradients, *nothing[_DIFFERENTIABLE:]
 
 
-class _Once(torch.autograd.Function):
-    """A gradient that depends on `sources`, and cannot be differentiated."""
+class _Gradients(torch.autograd.Function):
+    """Arguments and results of the operator ``backward``, which lead back to what they
+    depend on, so that a second derivative is refused instead of silently being zero."""
 
     @staticmethod
-    def forward(gradient: Tensor, *sources: Tensor | None) -> Tensor:
-        return gradient.detach()
+    def forward(*arguments: Any) -> tuple[Tensor, ...]:
+        with torch._C._AutoDispatchBelowAutograd():
+            result: tuple[Tensor, ...] = torch.ops.sampled_softmax.backward.default(*arguments)
+        return result
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output[_DIFFERENTIABLE:])
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> Any:
@@ -89,7 +87,7 @@ def _sparse(
     while a graph is traced or a stream must not be waited for. There, the rows behind the
     last stay, with values of zero, and count for the first row's class.
     """
-    known = row_ids.device.type == "cpu" and not torch.compiler.is_compiling()
+    known = row_ids.is_cpu and type(num_rows) is Tensor
     row_ids = row_ids[: int(num_rows)] if known else torch.where(row_ids < 0, row_ids[:1], row_ids)
     indices = row_ids.unsqueeze(0)
     return [
@@ -106,9 +104,13 @@ def _sparse(
     ]
 
 
-def _autograd(*arguments: Any) -> tuple[Tensor, Tensor]:
-    result: tuple[Tensor, Tensor] = _Loss.apply(*arguments)
+def loss_of(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """The operator's results. The compiler takes the operator; without one, the Function is
+    called directly, which is faster and leaves torch.func its levels."""
+    call = torch.ops.sampled_softmax.forward if torch.compiler.is_compiling() else _Loss.apply
+    result: tuple[Tensor, Tensor] = call(*arguments)
     return result
 
 
-LIBRARY.impl("forward", _autograd, "Autograd")
+LIBRARY.impl("forward", lambda *arguments: _Loss.apply(*arguments), "Autograd")
+LIBRARY.impl("backward", lambda *arguments: _Gradients.apply(*arguments), "Autograd")

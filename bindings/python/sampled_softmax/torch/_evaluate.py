@@ -16,7 +16,7 @@ from .._arrays import integer
 from .._options import check_sampler, reduction_code, sampler_code
 from .._sampler import Sampler
 from .._seed import MOST
-from . import _autograd  # noqa: F401  (registers the derivative)
+from ._autograd import loss_of
 from ._checks import check_batch, check_device, loss_dtype, shape
 from ._draw import NO_KEY
 
@@ -147,7 +147,7 @@ def evaluate(
             ignore_index=options.ignore_index,
             double=inputs.dtype == torch.float64,
         )
-    loss, _ = torch.ops.sampled_softmax.forward(
+    loss, _ = loss_of(
         inputs,
         weights,
         biases,
