@@ -4,6 +4,7 @@
 // Handles of the library, shared by all kernels of one configuration: a handle owns a
 // pool of threads, and a graph may hold many kernels. A library must be bound.
 
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -95,24 +96,33 @@ inline ssl_status MakeHandle(const Config& config, std::shared_ptr<Handle>* hand
   return status;
 }
 
-// The handle of a configuration, made at its first use and kept while a kernel refers to
-// it; that of a learning sampler for ever, because its counts are not to be had again.
+// Handles that are kept although no kernel refers to them.
+constexpr size_t kRecentHandles = 16;
+
+// The handle of a configuration, made at its first use and kept while it is in use or one
+// of the last used; that of a learning sampler for ever, because its counts are not to be
+// had again.
 inline ssl_status FindHandle(const Config& config, std::shared_ptr<Handle>* handle) {
-  static std::mutex* mutex = new std::mutex;
   // Never destroyed: kernels may outlive the static objects of this library.
+  static auto* mutex = new std::mutex;
   static auto* handles = new std::map<Config, std::weak_ptr<Handle>>;
+  static auto* recent = new std::list<std::shared_ptr<Handle>>;
   static auto* learned = new std::vector<std::shared_ptr<Handle>>;
   std::lock_guard<std::mutex> lock(*mutex);
   auto found = handles->find(config);
   if (found != handles->end()) *handle = found->second.lock();
-  if (*handle != nullptr) return SSL_STATUS_OK;
-  ssl_status status = MakeHandle(config, handle);
-  if (status != SSL_STATUS_OK) return status;
-  for (auto entry = handles->begin(); entry != handles->end();) {
-    entry = entry->second.expired() ? handles->erase(entry) : std::next(entry);
+  if (*handle == nullptr) {
+    ssl_status status = MakeHandle(config, handle);
+    if (status != SSL_STATUS_OK) return status;
+    for (auto entry = handles->begin(); entry != handles->end();) {
+      entry = entry->second.expired() ? handles->erase(entry) : std::next(entry);
+    }
+    (*handles)[config] = *handle;
+    if (config.sampler == SSL_SAMPLER_LEARNED_UNIGRAM) learned->push_back(*handle);
   }
-  (*handles)[config] = *handle;
-  if (config.sampler == SSL_SAMPLER_LEARNED_UNIGRAM) learned->push_back(*handle);
+  recent->remove(*handle);
+  recent->push_front(*handle);
+  if (recent->size() > kRecentHandles) recent->pop_back();
   return SSL_STATUS_OK;
 }
 
