@@ -52,6 +52,14 @@ def test_a_second_derivative_is_refused_however_it_is_reached(leaf: str, sparse:
         penalty.backward()
 
 
+def test_vmap_is_refused() -> None:
+    leaves = Leaves(make_problem())
+    with pytest.raises(RuntimeError, match="vmap"):
+        torch.func.vmap(lambda x: sst.sampled_softmax_loss(leaves.weights, None, leaves.labels, x, 20, 50, seed=1))(
+            torch.zeros(2, 13, 17)
+        )
+
+
 def test_functional_transform() -> None:
     problem = make_problem()
     leaves = Leaves(problem)
@@ -90,8 +98,8 @@ def test_opcheck_of_forward_and_backward(biased: bool, sparse: bool) -> None:
 def test_opcheck_of_draw(counter: int | None) -> None:
     labels = torch.arange(8).reshape(4, 2)
     keyword = {
-        "step": 2, "seed": 5, "rank": 0, "sampler": 1, "key": -1, "unique": True, "num_sampled": 6, "num_classes": 40,
-        "exclude": False, "ignore_index": None, "double": False,
+        "counted": counter is not None, "step": 2, "seed": 5, "rank": 0, "sampler": 1, "key": -1, "unique": True,
+        "num_sampled": 6, "num_classes": 40, "exclude": False, "ignore_index": None, "double": False,
     }  # fmt: skip
     tensors = (labels, None if counter is None else torch.tensor(counter), None)
     torch.library.opcheck(torch.ops.sampled_softmax.draw.default, tensors, keyword)

@@ -121,6 +121,6 @@ def test_operators_check_what_they_are_called_with() -> None:
         torch.ops.sampled_softmax.backward(loss.sum(), *tensors, log_sum_exp, *options, [True, True, False])
     with pytest.raises(RuntimeError, match="key 999999999 no longer exists"):
         torch.ops.sampled_softmax.draw(
-            leaves.labels, None, None, step=0, seed=None, rank=0, sampler=5, key=999999999, unique=True,
+            leaves.labels, None, None, counted=False, step=0, seed=None, rank=0, sampler=5, key=999999999, unique=True,
             num_sampled=2, num_classes=50, exclude=False, ignore_index=None, double=False,
         )  # fmt: skip

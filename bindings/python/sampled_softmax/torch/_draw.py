@@ -24,13 +24,17 @@ from ._tensors import engine_of, stream_of
 # A named sampler needs no key.
 NO_KEY = -1
 
+# Draws that nothing among their arguments tells apart advance this one, or the compiler
+# would take two of them for one.
+UNSEEDED = torch.zeros((), dtype=torch.int64)
+
 LIBRARY.define(
-    "draw(Tensor labels, Tensor(a!)? counter, Tensor? avoid, *, SymInt step, int? seed, int rank, int sampler, "
-    "int key, bool unique, int num_sampled, int num_classes, bool exclude, int? ignore_index, bool double) "
-    "-> (Tensor sampled_candidates, Tensor true_expected_count, Tensor sampled_expected_count)",
-    # Random, so never merged with another of its kind; and host code, so Inductor does not
-    # put it into a CUDA graph of its own.
-    tags=(torch.Tag.nondeterministic_seeded, torch.Tag.cudagraph_unsafe),
+    "draw(Tensor labels, Tensor(a!)? counter, Tensor? avoid, *, bool counted, SymInt step, int? seed, int rank, "
+    "int sampler, int key, bool unique, int num_sampled, int num_classes, bool exclude, int? ignore_index, "
+    "bool double) -> (Tensor sampled_candidates, Tensor true_expected_count, Tensor sampled_expected_count)",
+    # Random; and host code, which Inductor is to leave out of the CUDA graphs it makes.
+    # PyTorch before 2.8 has no word for the latter.
+    tags=(torch.Tag.nondeterministic_seeded, getattr(torch.Tag, "cudagraph_unsafe", torch.Tag.nondeterministic_seeded)),
 )
 
 
@@ -39,6 +43,7 @@ def draw(
     counter: Tensor | None,
     avoid: Tensor | None,
     *,
+    counted: bool,
     step: int,
     seed: int | None,
     rank: int,
@@ -53,9 +58,10 @@ def draw(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Ids [S] and expected counts, true [N, T] and sampled [S].
 
-    labels [N, T]. counter: int64, one element, on the CPU. avoid: ids not to be drawn,
-    int64 on the CPU; `exclude` adds the labels to them. seed: the bits of an unsigned one.
-    key: of a `Sampler`, whose own seed and rank count, and without a seed its own step.
+    labels [N, T]. counter: int64, one element, on the CPU; advanced, and the step itself if
+    `counted`. avoid: ids not to be drawn, int64 on the CPU; `exclude` adds the labels.
+    seed: the bits of an unsigned one. key: of a `Sampler`, whose own seed and rank count,
+    and without a seed its own step.
     """
     _check(labels, counter, avoid)
     engine = engine_of(labels)
@@ -64,7 +70,9 @@ def draw(
         who = sampler_of(key)
     elif sampler == _abi.SSL_SAMPLER_LEARNED_UNIGRAM:
         who = learned_sampler(num_classes, num_sampled, unique, None if seed is None else seed & _seed.MOST, rank)
-    number = _step(counter, step, seed, who if key != NO_KEY else None)
+    number = _count(counter)
+    if not counted:
+        number = _step(step, seed, who if key != NO_KEY else None)
     if who is not None:
         avoid = _avoided(avoid, labels, ignore_index) if exclude else avoid
         return _draw(who.handle_on(engine), labels, number, ignore_index, double, avoid, flat=True)
@@ -84,12 +92,16 @@ def draw(
     return _draw(cache.get(config), labels, number, ignore_index, double, avoid)
 
 
-def _step(counter: Tensor | None, step: int, seed: int | None, sampler: Sampler | None) -> int:
-    if counter is not None:
-        with _seed.lock():
-            number = int(counter)
-            counter += 1
-        return number
+def _count(counter: Tensor | None) -> int:
+    if counter is None:
+        return 0
+    with _seed.lock():
+        number = int(counter)
+        counter += 1
+    return number
+
+
+def _step(step: int, seed: int | None, sampler: Sampler | None) -> int:
     if seed is not None:
         return step
     if sampler is not None:

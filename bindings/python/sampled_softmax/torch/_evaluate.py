@@ -5,7 +5,6 @@ All of it is plain Python over shapes and numbers, which torch.compile traces aw
 
 from __future__ import annotations
 
-import os
 from typing import Any, NamedTuple, SupportsIndex
 
 import torch
@@ -18,7 +17,7 @@ from .._sampler import Sampler
 from .._seed import MOST
 from ._autograd import loss_of
 from ._checks import check_batch, check_device, loss_dtype, shape
-from ._draw import NO_KEY
+from ._draw import NO_KEY, UNSEEDED
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32)
 _REALS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -158,7 +157,7 @@ def evaluate(
         options.reduction,
         options.probability_floor,
         options.ignore_index,
-        _num_threads(options.num_threads),
+        options.num_threads,
         options.sparse,
     )
     return loss
@@ -177,10 +176,14 @@ def draw_candidates(
     double: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Ids [S], true counts [N, T], sampled counts [S]."""
+    counted = counter is not None
+    if not counted and (draw.seed is None or draw.sampler == _abi.SSL_SAMPLER_LEARNED_UNIGRAM):
+        counter = UNSEEDED
     result: tuple[Tensor, Tensor, Tensor] = torch.ops.sampled_softmax.draw(
         labels,
         counter,
         avoid,
+        counted=counted,
         step=draw.step,
         seed=draw.seed,
         rank=current_rank() if draw.rank is None else draw.rank,
@@ -254,9 +257,3 @@ def _given(values: Any, labels: Tensor, num_sampled: int) -> tuple[Tensor, Tenso
     true, sampled = constant("true_expected_count", true, dtype), constant("sampled_expected_count", sampled, dtype)
     assert true is not None and sampled is not None
     return integers("sampled_candidates", ids).to(torch.int64), true, sampled
-
-
-def _num_threads(asked: int) -> int:
-    if asked or os.environ.get("SAMPLED_SOFTMAX_NUM_THREADS"):
-        return asked
-    return torch.get_num_threads()

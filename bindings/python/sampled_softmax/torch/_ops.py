@@ -15,7 +15,7 @@ from .. import _abi
 from .._call import Frame, frame
 from .._handle import Config, Handle, cache
 from ._checks import FLOATS, check_batch, check_candidates, loss_dtype, shape, vector
-from ._tensors import Batch, DeviceStatus, Workspace, address, engine_of, stream_of
+from ._tensors import Batch, DeviceStatus, Workspace, address, engine_of, num_threads_of, stream_of
 
 LIBRARY = torch.library.Library("sampled_softmax", "DEF")
 
@@ -215,7 +215,7 @@ def _handle(batch: Batch, ids: Tensor, hits: int, reduction: int, probability_fl
             probability_floor=probability_floor,
             backend=engine.backend,
             device=engine.device,
-            num_threads=num_threads,
+            num_threads=num_threads_of(engine, num_threads),
         )
     )
 

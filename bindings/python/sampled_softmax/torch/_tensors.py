@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor
 
@@ -39,6 +41,15 @@ def engine_of(tensor: Tensor) -> Engine:
 def stream_of(tensor: Tensor) -> int | None:
     """PyTorch's current stream on a tensor's device; None on the CPU."""
     return torch.cuda.current_stream(tensor.device).cuda_stream if tensor.is_cuda else None
+
+
+def num_threads_of(engine: Engine, asked: int) -> int:
+    """PyTorch's own number where nobody asked for one, in the call or in the environment."""
+    if engine != CPU:
+        return 0
+    if asked or os.environ.get("SAMPLED_SOFTMAX_NUM_THREADS"):
+        return asked
+    return torch.get_num_threads()
 
 
 class Workspace:
