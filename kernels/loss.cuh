@@ -55,18 +55,19 @@ DEV RowLoss row_loss(const FinishRowsArgs& a, i64 row, int lanes) {
         else if (part.y != 0.f) sampled += part.y * exp(part.x * LN_2 - most);
     });
     sampled = lanes_sum(sampled, lanes);
-    // Every class of the row is switched off, the true ones too.
-    if (most == off && !is_nan(mean) && !is_nan(sampled)) return {off, infinity_double()};
     each_of(a.num_true, lanes, [&](i64 t) { labels += exp(logits[t] - most); });
     labels = lanes_sum(labels, lanes);
     // log1p keeps what is below the precision of 1 + x.
     bool confident = a.num_true == 1 && logits[0] == most && most < infinity_double();
     double log_total = confident ? log1p(sampled) : log(sampled + labels);
-    double lse = most + log_total;
-    if (a.floor == 0) return {lse, (most - mean) + log_total};
+    RowLoss result = {most + log_total, (most - mean) + log_total};
+    // Every class of the row is switched off, the true ones too.
+    if (most == off && !is_nan(mean) && !is_nan(sampled)) result = {off, infinity_double()};
+    if (a.floor == 0) return result;
     double sum = 0;
-    each_of(a.num_true, lanes, [&](i64 t) { sum += log(probability(logits[t], lse) + a.floor); });
-    return {lse, -lanes_sum(sum, lanes) / a.num_true};
+    each_of(a.num_true, lanes, [&](i64 t) { sum += log(probability(logits[t], result.lse) + a.floor); });
+    result.loss = -lanes_sum(sum, lanes) / a.num_true;
+    return result;
 }
 
 // The gradient of logit j is g (A p_j - [j is label t] r_t / T).
