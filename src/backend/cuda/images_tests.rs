@@ -1,1 +1,146 @@
+//! With a real NVRTC, which `sh tests/environments.sh nvrtc` installs; SAMPLED_SOFTMAX_NVRTC
+//! may name another.
 
+use std::fs;
+
+use super::*;
+use crate::backend::cuda::sources;
+
+const CUDA_13: i32 = 13_000;
+
+fn is_complete_run() -> bool {
+    std::env::var_os("SAMPLED_SOFTMAX_REQUIRE_ALL").is_some_and(|value| value == "1")
+}
+
+/// Places with a real NVRTC of each major version found; none: the test counts as not run.
+fn real() -> Option<Places> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("build/nvrtc");
+    let file = std::env::var_os("SAMPLED_SOFTMAX_NVRTC").map(PathBuf::from);
+    let places = Places { file, folders: vec![root], ..Places::default() };
+    if choose(90, CUDA_13, &places).is_ok() {
+        return Some(places);
+    }
+    assert!(!is_complete_run(), "no NVRTC: sh tests/environments.sh nvrtc installs it");
+    eprintln!("NOT RUN: there is no NVRTC; sh tests/environments.sh nvrtc installs it");
+    None
+}
+
+fn temporary(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("sampled-softmax-images-{}-{name}", std::process::id()));
+    let _ = fs::remove_dir_all(&path);
+    path
+}
+
+const SOURCE: &str =
+    "#include \"in_memory.cuh\"\nextern \"C\" __global__ void kernel(float* x) { *x = VALUE; }\n";
+const IN_MEMORY: &[(&str, &str)] = &[("in_memory.cuh", "#define VALUE 1.0f\n")];
+
+#[test]
+fn without_nvrtc_the_error_names_both_remedies() {
+    let error =
+        Images::with(90, CUDA_13, &Places { file: Some("/none".into()), ..Places::default() }, None, &[])
+            .err()
+            .expect("there is nothing at /none");
+    assert_eq!(error.status(), crate::abi::SSL_STATUS_NO_BACKEND);
+    let text = error.to_string();
+    for part in ["sm_90", "/none", "pip install nvidia-cuda-nvrtc", "SAMPLED_SOFTMAX_NVRTC", "--features aot"]
+    {
+        assert!(text.contains(part), "{part} in: {text}");
+    }
+}
+
+#[test]
+fn compiled_images_are_chosen_by_architecture() {
+    let entry = |arch, is_ptx, bytes: &'static str| (arch, is_ptx, "small", "maker", bytes.as_bytes());
+    let table: &[Compiled] = &[
+        entry(80, false, "cubin 80"),
+        entry(86, false, "cubin 86"),
+        entry(90, false, "cubin 90"),
+        entry(90, true, "ptx 90"),
+    ];
+    let chosen = |arch| compiled(table, arch, "small").map(|image| image.bytes.to_vec());
+    assert_eq!(chosen(75), None);
+    assert_eq!(chosen(80).as_deref(), Some(&b"cubin 80"[..]));
+    assert_eq!(chosen(89).as_deref(), Some(&b"cubin 86"[..]));
+    assert_eq!(chosen(90).as_deref(), Some(&b"cubin 90"[..]));
+    assert_eq!(chosen(120).as_deref(), Some(&b"ptx 90"[..]));
+    assert!(compiled(table, 90, "attend_Bf16_128_ONLINE").is_none());
+    // With an image for the device, NVRTC may be absent.
+    let nowhere = Places { file: Some("/none".into()), ..Places::default() };
+    assert!(Images::with(90, CUDA_13, &nowhere, None, table).is_ok());
+    assert!(Images::with(75, CUDA_13, &nowhere, None, table).is_err());
+}
+
+#[test]
+fn a_driver_is_given_a_compiler_that_it_knows() {
+    assert_eq!(libraries::majors(12_080), [12, 13]);
+    assert_eq!(libraries::majors(13_000), [13, 12]);
+    assert_eq!(libraries::majors(14_010), [13, 12]);
+}
+
+#[test]
+fn nvrtc_makes_machine_code_and_ptx_from_headers_in_memory() {
+    let Some(places) = real() else { return };
+    let (nvrtc, target) = choose(90, CUDA_13, &places).unwrap();
+    assert_eq!(target, Target::Cubin(90));
+    let cubin = nvrtc.compile(SOURCE, IN_MEMORY, target).unwrap();
+    assert_eq!(&cubin[..4], b"\x7fELF");
+    assert_eq!(cubin, nvrtc.compile(SOURCE, IN_MEMORY, target).unwrap());
+    let ptx = nvrtc.compile(SOURCE, IN_MEMORY, Target::Ptx(80)).unwrap();
+    assert_eq!(ptx.last(), Some(&0));
+    assert!(String::from_utf8_lossy(&ptx).contains(".entry kernel"));
+}
+
+#[test]
+fn a_device_newer_than_nvrtc_gets_ptx_and_one_too_old_is_refused() {
+    let Some(places) = real() else { return };
+    let (_, target) = choose(999, CUDA_13, &places).unwrap();
+    assert!(matches!(target, Target::Ptx(arch) if arch >= 120), "{target}");
+    let error = choose(10, CUDA_13, &places).err().expect("no NVRTC makes code for sm_10");
+    assert!(error.to_string().contains("not for sm_10"), "{error}");
+}
+
+#[test]
+fn a_source_that_does_not_compile_says_where() {
+    let Some(places) = real() else { return };
+    let (nvrtc, target) = choose(90, CUDA_13, &places).unwrap();
+    let error = nvrtc.compile("__global__ void kernel() { nonsense; }", &[], target).unwrap_err();
+    assert!(error.contains("\"nonsense\" is undefined") && error.contains("(6)"), "{error}");
+    let error = nvrtc.compile("#include \"absent.cuh\"\n", IN_MEMORY, target).unwrap_err();
+    assert!(error.contains("absent.cuh"), "{error}");
+}
+
+#[test]
+fn the_second_process_takes_kernels_from_the_cache() {
+    let Some(places) = real() else { return };
+    let folder = temporary("cache");
+    let images = || Images::with(80, CUDA_13, &places, Some(Cache::at(folder.clone())), &[]).unwrap();
+    let unit = Unit::Small;
+    let first = images().get(&unit).unwrap();
+    assert_eq!(&first.bytes[..4], b"\x7fELF");
+    let entries: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    // Of one process, the second handle shares the bytes.
+    assert!(Arc::ptr_eq(&first.bytes, &images().get(&unit).unwrap().bytes));
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn every_kernel_compiles_for_the_oldest_and_the_newest_architecture() {
+    let Some(places) = real() else { return };
+    for arch in [75, 90] {
+        let (nvrtc, target) = choose(arch, CUDA_13, &places).unwrap();
+        for unit in sources::units().into_iter().filter(|unit| unit.runs_on(arch)) {
+            let source = unit.source(HEADERS).unwrap();
+            let image = nvrtc
+                .compile(&source, HEADERS, target)
+                .unwrap_or_else(|error| panic!("{}: {error}", unit.name()));
+            let symbols = String::from_utf8_lossy(&image);
+            for instance in
+                crate::backend::cuda::instances::all().iter().filter(|instance| unit.has(instance))
+            {
+                assert!(symbols.contains(&format!(".text.{}\0", instance.symbol())), "{}", instance.symbol());
+            }
+        }
+    }
+}
