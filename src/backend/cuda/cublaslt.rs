@@ -65,6 +65,13 @@ struct Key {
     workspace_bytes: usize,
 }
 
+impl Key {
+    fn of(product: &Product, operands: &Operands) -> Key {
+        let alignments = [operands.a, operands.b, operands.out].map(alignment);
+        Key { product: *product, alignments, workspace_bytes: operands.workspace_bytes }
+    }
+}
+
 /// An algorithm for one key, with the descriptions it is called with.
 struct Plan {
     operation: Owned,
@@ -123,9 +130,7 @@ impl CublasLt {
         operands: &Operands,
         stream: Stream,
     ) -> Result<bool> {
-        let alignments = [operands.a, operands.b, operands.out].map(alignment);
-        let key = Key { product: *product, alignments, workspace_bytes: operands.workspace_bytes };
-        let Some(plan) = self.plan(&key)? else { return Ok(false) };
+        let Some(plan) = self.plan(&Key::of(product, operands))? else { return Ok(false) };
         let (one, beta) = (1.0f32, if product.accumulate { 1.0f32 } else { 0.0 });
         // Its kernels load at their first use, which may be in another thread's capture.
         let _relaxed = entered.relaxed()?;
@@ -152,6 +157,11 @@ impl CublasLt {
             )
         };
         self.check("cublasLtMatmul", code, product).map(|()| true)
+    }
+
+    /// Whether `multiply` has an algorithm for the same product.
+    pub(crate) fn can_multiply(&self, product: &Product, operands: &Operands) -> Result<bool> {
+        self.plan(&Key::of(product, operands)).map(|plan| plan.is_some())
     }
 
     fn plan(&self, key: &Key) -> Result<Option<Arc<Plan>>> {

@@ -1,0 +1,404 @@
+//! The loss on the device: candidates made ready, the rows' own numbers, logits summed up,
+//! and from these the loss. Backward begins in the same way, but for the logits.
+
+use std::mem::offset_of;
+
+use super::arguments::*;
+use super::catalogue::Small;
+use super::cublaslt::CublasLt;
+use super::instances::Instance;
+use super::launch::{Queue, dtype_code, labels_code, rows_of_block, tensor};
+use super::plan::{Arithmetic, Plan, Route, Split};
+use super::workspace::Workspace;
+use crate::args;
+use crate::backend::Step;
+use crate::error::Result;
+
+/// A call in progress.
+pub(super) struct Run<'a> {
+    pub(super) queue: &'a Queue<'a>,
+    pub(super) small: &'a Small,
+    pub(super) plan: &'a Plan,
+    pub(super) step: &'a Step<'a>,
+    pub(super) buffers: Workspace,
+    /// Where it is installed.
+    pub(super) library: Option<&'a CublasLt>,
+    /// What the draw of this call left in pinned memory, where the device has to look.
+    pub(super) info: Address,
+    /// The expected counts of the labels, where the device computes them.
+    pub(super) true_counts: Option<TrueCountsArgs>,
+}
+
+/// What a pass over the candidates has left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parts {
+    splits: usize,
+    /// Whether the sampled part of d_inputs is there too.
+    online: bool,
+}
+
+impl Run<'_> {
+    /// Puts the whole call on the stream.
+    ///
+    /// # Safety
+    /// All arrays of `step` exist on the device, and `buffers` lie in its workspace.
+    pub(super) unsafe fn enqueue(&self) -> Result<()> {
+        // SAFETY: every struct is filled as its comment in `kernels/arguments.cuh` asks,
+        // from arrays that the caller and the workspace's layout vouch for; so in all
+        // methods.
+        unsafe {
+            self.begin()?;
+            self.prepare_candidates()?;
+            self.prepare_rows()?;
+            let parts = if self.step.forward { Some(self.pass_over_candidates()?) } else { None };
+            self.finish_rows(parts)?;
+            self.reduce()?;
+            match &self.step.gradients {
+                Some(gradients) => self.gradients(gradients, parts),
+                None => Ok(()),
+            }
+        }
+    }
+
+    /// Whether probabilities are stored in float16, whose range is small.
+    fn is_half(&self) -> bool {
+        self.plan.arithmetic == Arithmetic::F16
+    }
+
+    /// Address of one of the scales of 16-bit probabilities, or NULL where there is none.
+    pub(super) fn scale(&self, offset: usize) -> Address {
+        if self.is_half() { self.buffers.control + offset as u64 } else { 0 }
+    }
+
+    /// The inputs from row `first` on, as an operand.
+    pub(super) fn inputs(&self, first: usize) -> Operand {
+        let inputs = &self.step.batch.inputs;
+        match self.plan.is_operand(inputs) {
+            true => self.rows_from(first, [inputs.data as Address, 0], inputs.stride),
+            false => self.packed_inputs(first),
+        }
+    }
+
+    /// The same as `pack` has left them.
+    pub(super) fn packed_inputs(&self, first: usize) -> Operand {
+        self.rows_from(first, self.buffers.inputs, self.plan.padded_dim)
+    }
+
+    fn rows_from(&self, first: usize, planes: [Address; 2], stride: usize) -> Operand {
+        let bytes = (first * stride * self.plan.arithmetic.dtype().size()) as u64;
+        let behind = |plane: Address| if plane == 0 { 0 } else { plane + bytes };
+        Operand { plane: planes.map(behind), stride: stride as i64 }
+    }
+
+    pub(super) fn columns(&self) -> Operand {
+        Operand { plane: self.buffers.columns, stride: self.plan.padded_dim as i64 }
+    }
+
+    /// The accidental hits of the rows from `first` on.
+    pub(super) fn row_hits(&self, first: usize) -> Hits {
+        let width = self.plan.shape.num_true;
+        let list = self.buffers.hits + (first * width * size_of::<u32>()) as u64;
+        Hits { list: if self.masks_hits() { list } else { 0 }, begin: 0, end: 0, width: width as i64 }
+    }
+
+    pub(super) fn masks_hits(&self) -> bool {
+        self.step.problem.hits != args::Hits::Keep
+    }
+
+    fn ignore(&self) -> (i32, i64) {
+        (i32::from(self.step.batch.ignored.is_some()), self.step.batch.ignored.unwrap_or(0))
+    }
+
+    /// The upstream gradient, and the elements from one row's to the next.
+    fn upstream(&self) -> (Address, i32) {
+        let gradient = self.step.gradients.as_ref().and_then(|gradients| gradients.grad_output);
+        let stride = i32::from(self.step.problem.reduction == args::Reduction::None);
+        (gradient.map_or(0, |gradient| gradient.data as Address), stride)
+    }
+
+    unsafe fn begin(&self) -> Result<()> {
+        let batch = self.step.batch;
+        let (has_ignore_index, ignore_index) = self.ignore();
+        let begin = BeginArgs {
+            sample_weights: tensor(batch.sample_weights.as_ref()),
+            labels: batch.labels.data as Address,
+            labels_dtype: labels_code(&batch.labels),
+            has_ignore_index,
+            ignore_index,
+            rows: batch.shape.rows as i64,
+            num_true: batch.shape.num_true as i64,
+            mean: i32::from(self.step.problem.reduction == args::Reduction::Mean),
+            info: self.info,
+            control: self.buffers.control,
+            ..Default::default()
+        };
+        // SAFETY: see `enqueue`.
+        unsafe {
+            self.queue.launch(self.small.begin, [1, 1], &begin)?;
+            match &self.true_counts {
+                Some(counts) => self.queue.cover(
+                    self.small.true_counts,
+                    counts.count as usize,
+                    self.small.true_counts.rows,
+                    counts,
+                ),
+                None => Ok(()),
+            }
+        }
+    }
+
+    /// Sorts the candidates, computes what is added to their logits, gathers their weights.
+    unsafe fn prepare_candidates(&self) -> Result<()> {
+        let (plan, buffers, candidates) = (self.plan, &self.buffers, self.step.candidates);
+        let sampled = plan.shape.sampled;
+        let keys = KeysArgs {
+            classes: candidates.ids as Address,
+            index_bits: plan.index_bits as i32,
+            count: sampled as i64,
+            padded: sampled.next_power_of_two() as i64,
+            num_classes: plan.shape.classes as i64,
+            num_true: 1,
+            keys: buffers.keys,
+            control: buffers.control,
+            ..Default::default()
+        };
+        let columns = ColumnsArgs {
+            weights: tensor(Some(&self.step.batch.weights)),
+            biases: tensor(self.step.batch.biases.as_ref()),
+            keys: buffers.keys,
+            index_bits: plan.index_bits as i32,
+            num_sampled: sampled as i32,
+            num_classes: plan.shape.classes as i64,
+            counts: candidates.sampled_counts as Address,
+            counts_double: i32::from(candidates.double),
+            dim: plan.shape.dim as i32,
+            padded_dim: plan.padded_dim as i32,
+            planes: plan.arithmetic.written_planes(),
+            out_dtype: dtype_code(plan.arithmetic.dtype()),
+            out: buffers.columns,
+            col_add: buffers.col_add,
+            control: buffers.control,
+            ..Default::default()
+        };
+        let kernel = self.small.columns;
+        // SAFETY: see `enqueue`.
+        unsafe {
+            self.queue.cover(self.small.keys, keys.padded as usize, self.small.keys.rows, &keys)?;
+            // What this call drew ascends.
+            if !candidates.draws {
+                self.sort(buffers.keys, sampled.next_power_of_two())?;
+            }
+            self.queue.cover(kernel, sampled, rows_of_block(kernel, plan.padded_dim), &columns)
+        }
+    }
+
+    /// Sorts `count` keys, a power of two.
+    pub(super) unsafe fn sort(&self, keys: Address, count: usize) -> Result<()> {
+        let Small { sort_block, sort_step, sort_merge, .. } = *self.small;
+        let block = sort_block.rows;
+        let args = |run, distance| SortArgs { keys, count: count as i64, run: run as i64, distance: distance as i64 };
+        // SAFETY: see `enqueue`.
+        unsafe {
+            self.queue.cover(sort_block, count, block, &args(0, 0))?;
+            let mut run = block;
+            while run < count {
+                let mut distance = run;
+                while distance >= block {
+                    self.queue.cover(sort_step, count, sort_step.rows, &args(run, distance))?;
+                    distance /= 2;
+                }
+                self.queue.cover(sort_merge, count, block, &args(run, 0))?;
+                run *= 2;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an operand of the inputs where they are none; a row of factor 0 is left out.
+    pub(super) unsafe fn pack(&self, factor: Address) -> Result<()> {
+        let plan = self.plan;
+        let pack = PackArgs {
+            from: tensor(Some(&self.step.batch.inputs)),
+            rows: plan.shape.rows as i32,
+            dim: plan.shape.dim as i32,
+            padded_dim: plan.padded_dim as i32,
+            planes: plan.arithmetic.written_planes(),
+            out_dtype: dtype_code(plan.arithmetic.dtype()),
+            factor,
+            out: self.buffers.inputs,
+            ..Default::default()
+        };
+        let kernel = self.small.pack;
+        // SAFETY: see `enqueue`.
+        unsafe { self.queue.cover(kernel, plan.shape.rows, rows_of_block(kernel, plan.padded_dim), &pack) }
+    }
+
+    /// States, true logits and hits of the rows.
+    unsafe fn prepare_rows(&self) -> Result<()> {
+        let (plan, buffers, batch) = (self.plan, &self.buffers, self.step.batch);
+        let (has_ignore_index, ignore_index) = self.ignore();
+        let (grad_output, grad_stride) = self.upstream();
+        let rows = RowsArgs {
+            inputs: tensor(Some(&batch.inputs)),
+            weights: tensor(Some(&batch.weights)),
+            biases: tensor(batch.biases.as_ref()),
+            sample_weights: tensor(batch.sample_weights.as_ref()),
+            labels: batch.labels.data as Address,
+            labels_dtype: labels_code(&batch.labels),
+            has_ignore_index,
+            ignore_index,
+            rows: plan.shape.rows as i64,
+            num_true: plan.shape.num_true as i64,
+            num_classes: plan.shape.classes as i64,
+            dim: plan.shape.dim as i32,
+            counts_double: i32::from(self.step.candidates.double),
+            true_counts: self.step.candidates.true_counts as Address,
+            keys: buffers.keys,
+            index_bits: plan.index_bits as i32,
+            num_sampled: plan.shape.sampled as i32,
+            mask_hits: i32::from(self.masks_hits()),
+            grad_stride,
+            grad_output,
+            backward: i32::from(!self.step.forward),
+            state: buffers.state,
+            true_logits: buffers.true_logits,
+            hits: buffers.hits,
+            control: buffers.control,
+            ..Default::default()
+        };
+        // SAFETY: see `enqueue`.
+        unsafe {
+            if !plan.is_operand(&batch.inputs) {
+                self.pack(0)?;
+            }
+            self.queue.cover(self.small.rows, plan.shape.rows, self.small.rows.rows, &rows)
+        }
+    }
+
+    /// Sums up every row's logits; with them the candidates' rows, where d_inputs will
+    /// want that and it costs no second pass.
+    unsafe fn pass_over_candidates(&self) -> Result<Parts> {
+        let wants_d_inputs = self.step.gradients.as_ref().is_some_and(|gradients| gradients.d_inputs.is_some());
+        match self.plan.route {
+            Route::Attend(attend) if wants_d_inputs => {
+                let split = self.plan.row_split(attend.online);
+                // SAFETY: see `enqueue`.
+                unsafe { self.attend_online(attend.online, split)? };
+                Ok(Parts { splits: split.parts, online: true })
+            }
+            _ => {
+                let split = self.plan.lse_split();
+                // SAFETY: see `enqueue`.
+                unsafe { self.sum_logits(split)? };
+                Ok(Parts { splits: split.parts, online: false })
+            }
+        }
+    }
+
+    unsafe fn sum_logits(&self, split: Split) -> Result<()> {
+        let (plan, kernel) = (self.plan, self.plan.family.lse);
+        let logits = LogitsArgs {
+            q: self.inputs(0),
+            k: self.columns(),
+            rows: plan.shape.rows as i32,
+            cols: plan.shape.sampled as i32,
+            dim: plan.padded_dim as i32,
+            cols_per_split: split.cols as i32,
+            col_add: self.buffers.col_add,
+            hits: self.row_hits(0),
+            partial: self.buffers.partial,
+            ..Default::default()
+        };
+        // SAFETY: see `enqueue`.
+        unsafe { self.queue.launch(kernel, [plan.shape.rows.div_ceil(kernel.rows), split.parts], &logits) }
+    }
+
+    unsafe fn attend_online(&self, kernel: &'static Instance, split: Split) -> Result<()> {
+        let plan = self.plan;
+        let attend = AttendArgs {
+            q: self.inputs(0),
+            k: self.columns(),
+            rows: plan.shape.rows as i32,
+            cols: plan.shape.sampled as i32,
+            dim: plan.padded_dim as i32,
+            cols_per_split: split.cols as i32,
+            col_add: self.buffers.col_add,
+            hits: self.row_hits(0),
+            scale: self.scale(offset_of!(Control, scale_rows)),
+            out: self.buffers.gradients.map_or(0, |buffers| buffers.row_parts),
+            partial: self.buffers.partial,
+            ..Default::default()
+        };
+        // SAFETY: see `enqueue`.
+        unsafe { self.queue.launch(kernel, [plan.shape.rows.div_ceil(kernel.rows), split.parts], &attend) }
+    }
+
+    /// The log-sum-exp, of what the pass left or as forward kept it; what follows from it.
+    unsafe fn finish_rows(&self, parts: Option<Parts>) -> Result<()> {
+        let (plan, buffers) = (self.plan, &self.buffers);
+        let (grad_output, grad_stride) = self.upstream();
+        let splits = parts.map_or(0, |parts| parts.splits);
+        let mut finish = FinishRowsArgs {
+            splits: splits as i32,
+            true_logits: buffers.true_logits,
+            state: buffers.state,
+            rows: plan.shape.rows as i64,
+            num_true: plan.shape.num_true as i64,
+            floor: self.step.problem.probability_floor,
+            sample_weights: tensor(self.step.batch.sample_weights.as_ref()),
+            grad_output,
+            grad_stride,
+            lse: self.step.loss.log_sum_exp as Address,
+            control: buffers.control,
+            ..Default::default()
+        };
+        if let Some(parts) = parts {
+            finish.partial = buffers.partial;
+            finish.row_loss = buffers.row_loss;
+            finish.online = i32::from(parts.online);
+        }
+        if let Some(gradients) = &buffers.gradients {
+            finish.gradients = 1;
+            finish.row_add = gradients.row_add;
+            finish.coefficient = gradients.coefficient;
+            finish.part_factor = gradients.part_factor;
+            finish.d_true = gradients.d_true;
+        }
+        // As `finish_lanes` of `kernels/loss.cuh`.
+        let lanes = if splits > 4 || plan.shape.num_true > 4 { 32 } else { 1 };
+        let kernel = self.small.finish_rows;
+        // SAFETY: see `enqueue`.
+        unsafe { self.queue.cover(kernel, plan.shape.rows * lanes, kernel.threads as usize, &finish) }
+    }
+
+    unsafe fn reduce(&self) -> Result<()> {
+        let (loss, buffers) = (&self.step.loss, &self.buffers);
+        let forward = self.step.forward;
+        let reduce = ReduceArgs {
+            row_loss: if forward { buffers.row_loss } else { 0 },
+            state: buffers.state,
+            coefficient: buffers.gradients.map_or(0, |buffers| buffers.coefficient),
+            sample_weights: tensor(self.step.batch.sample_weights.as_ref()),
+            rows: self.plan.shape.rows as i64,
+            reduction: match self.step.problem.reduction {
+                args::Reduction::None => 0,
+                args::Reduction::Mean => 1,
+                args::Reduction::Sum => 2,
+            },
+            half: i32::from(self.is_half()),
+            loss: if forward { loss.loss.data as Address } else { 0 },
+            device_status: loss.device_status as Address,
+            control: buffers.control,
+        };
+        // SAFETY: see `enqueue`.
+        unsafe { self.queue.launch(self.small.reduce, [1, 1], &reduce) }
+    }
+}
+
+impl Parts {
+    /// Splits whose part of d_inputs is there, 0 where none is.
+    pub(super) fn of_d_inputs(parts: Option<Parts>) -> usize {
+        parts.filter(|parts| parts.online).map_or(0, |parts| parts.splits)
+    }
+}
+

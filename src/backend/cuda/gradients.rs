@@ -1,0 +1,296 @@
+//! The gradients on the device: of the inputs from the parts that the candidates left, of
+//! the parameters with the roles of rows and candidates swapped, merged with the labels'
+//! shares into one row for each class.
+
+use std::mem::offset_of;
+
+use super::arguments::*;
+use super::catalogue::Attend;
+use super::forward::{Parts, Run};
+use super::launch::{dtype_code, labels_code, rows_of_block, tensor, warps_of_block};
+use super::plan::Route;
+use super::workspace::Gradients;
+use crate::args::{GradientOutputs, Layout};
+use crate::error::Result;
+use crate::memory::Tensor;
+
+/// What is summed to the candidates' gradients.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClassParts {
+    pub(super) splits: usize,
+}
+
+/// Rows `first..first + rows` of the batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk {
+    pub(super) first: usize,
+    pub(super) rows: usize,
+}
+
+/// Parts of d_inputs and what each is multiplied by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RowParts {
+    pub(super) chunk: Chunk,
+    pub(super) splits: usize,
+    pub(super) factor: Address,
+    pub(super) factor_stride: usize,
+    pub(super) unscale: Address,
+}
+
+impl Run<'_> {
+    /// All gradients that are wanted.
+    ///
+    /// # Safety
+    /// As `enqueue`; so for all methods.
+    pub(super) unsafe fn gradients(&self, outputs: &GradientOutputs, parts: Option<Parts>) -> Result<()> {
+        let Some(buffers) = &self.buffers.gradients else { return Ok(()) };
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.plan.route {
+                Route::Attend(attend) => {
+                    if let Some(d_inputs) = &outputs.d_inputs {
+                        self.attended_inputs(attend, buffers, d_inputs, parts)?;
+                    }
+                    if !outputs.of_parameters() {
+                        return Ok(());
+                    }
+                    self.sort_labels(buffers)?;
+                    let parts = self.attended_classes(attend, buffers)?;
+                    self.merge(outputs, buffers, parts)
+                }
+                Route::Chunks { rows } => {
+                    let parts = self.all_chunks(outputs, buffers, rows)?;
+                    if !outputs.of_parameters() {
+                        return Ok(());
+                    }
+                    self.sort_labels(buffers)?;
+                    self.merge(outputs, buffers, parts)
+                }
+            }
+        }
+    }
+
+    fn whole(&self) -> Chunk {
+        Chunk { first: 0, rows: self.plan.shape.rows }
+    }
+
+    unsafe fn attended_inputs(
+        &self,
+        attend: Attend,
+        buffers: &Gradients,
+        d_inputs: &Tensor,
+        parts: Option<Parts>,
+    ) -> Result<()> {
+        let mut splits = Parts::of_d_inputs(parts);
+        let (mut factor, mut factor_stride) = (buffers.part_factor, self.plan.shape.rows);
+        if splits == 0 {
+            // SAFETY: the caller's promise.
+            splits = unsafe { self.attend_to_candidates(attend, buffers)? };
+            (factor, factor_stride) = (buffers.coefficient, 0);
+        }
+        let unscale = self.scale(offset_of!(Control, unscale_rows));
+        let parts = RowParts { chunk: self.whole(), splits, factor, factor_stride, unscale };
+        // SAFETY: the caller's promise.
+        unsafe { self.write_d_inputs(buffers, d_inputs, parts) }
+    }
+
+    /// The sampled part of d_inputs from the log-sum-exp; gives its splits.
+    unsafe fn attend_to_candidates(&self, attend: Attend, buffers: &Gradients) -> Result<usize> {
+        let (plan, kernel) = (self.plan, attend.known);
+        let split = plan.row_split(kernel);
+        let arguments = AttendArgs {
+            q: self.inputs(0),
+            k: self.columns(),
+            rows: plan.shape.rows as i32,
+            cols: plan.shape.sampled as i32,
+            dim: plan.padded_dim as i32,
+            cols_per_split: split.cols as i32,
+            col_add: self.buffers.col_add,
+            row_add: buffers.row_add,
+            hits: self.row_hits(0),
+            scale: self.scale(offset_of!(Control, scale_rows)),
+            out: buffers.row_parts,
+            ..Default::default()
+        };
+        let grid = [plan.shape.rows.div_ceil(kernel.rows), split.parts];
+        // SAFETY: the caller's promise.
+        unsafe { self.queue.launch(kernel, grid, &arguments)? };
+        Ok(split.parts)
+    }
+
+    pub(super) unsafe fn write_d_inputs(
+        &self,
+        buffers: &Gradients,
+        d_inputs: &Tensor,
+        parts: RowParts,
+    ) -> Result<()> {
+        let (plan, labels, kernel) = (self.plan, &self.step.batch.labels, self.small.d_inputs);
+        let arguments = DInputsArgs {
+            parts: buffers.row_parts,
+            splits: parts.splits as i32,
+            padded_dim: plan.padded_dim as i32,
+            factor: parts.factor,
+            factor_stride: parts.factor_stride as i64,
+            unscale: parts.unscale,
+            weights: tensor(Some(&self.step.batch.weights)),
+            labels: labels.data as Address,
+            labels_dtype: labels_code(labels),
+            dim: plan.shape.dim as i32,
+            first: parts.chunk.first as i64,
+            rows: parts.chunk.rows as i64,
+            num_true: plan.shape.num_true as i64,
+            d_true: buffers.d_true,
+            state: self.buffers.state,
+            out: d_inputs.data as Address,
+            out_stride: d_inputs.stride as i64,
+            out_dtype: dtype_code(d_inputs.dtype),
+            pad: 0,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.queue.cover(kernel, parts.chunk.rows, rows_of_block(kernel, plan.shape.dim), &arguments) }
+    }
+
+    /// The labels of rows that have a gradient, ascending by class.
+    unsafe fn sort_labels(&self, buffers: &Gradients) -> Result<()> {
+        let (plan, labels) = (self.plan, &self.step.batch.labels);
+        let padded = labels.count.next_power_of_two();
+        let keys = KeysArgs {
+            classes: labels.data as Address,
+            dtype: labels_code(labels),
+            index_bits: plan.label_bits as i32,
+            count: labels.count as i64,
+            padded: padded as i64,
+            num_classes: plan.shape.classes as i64,
+            state: self.buffers.state,
+            num_true: plan.shape.num_true as i64,
+            keys: buffers.label_keys,
+            control: self.buffers.control,
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.queue.cover(self.small.keys, padded, self.small.keys.rows, &keys)?;
+            self.sort(buffers.label_keys, padded)
+        }
+    }
+
+    /// The candidates attend to the rows: the same pass with the roles swapped.
+    unsafe fn attended_classes(&self, attend: Attend, buffers: &Gradients) -> Result<ClassParts> {
+        let (plan, kernel) = (self.plan, attend.known);
+        if plan.shape.rows == 0 {
+            return Ok(ClassParts { splits: 0 });
+        }
+        let split = plan.class_split(kernel);
+        let arguments = AttendArgs {
+            q: self.columns(),
+            k: self.inputs(0),
+            rows: plan.shape.sampled as i32,
+            cols: plan.shape.rows as i32,
+            dim: plan.padded_dim as i32,
+            cols_per_split: split.cols as i32,
+            col_add: buffers.row_add,
+            row_add: self.buffers.col_add,
+            col_factor: buffers.coefficient,
+            // SAFETY: the caller's promise.
+            hits: unsafe { self.class_hits(buffers)? },
+            scale: self.scale(offset_of!(Control, scale_classes)),
+            out: buffers.class_parts,
+            row_sums: buffers.class_sums,
+            ..Default::default()
+        };
+        let grid = [plan.shape.sampled.div_ceil(kernel.rows), split.parts];
+        // SAFETY: the caller's promise.
+        unsafe { self.queue.launch(kernel, grid, &arguments)? };
+        Ok(ClassParts { splits: split.parts })
+    }
+
+    /// The accidental hits as the candidates see them.
+    unsafe fn class_hits(&self, buffers: &Gradients) -> Result<Hits> {
+        if !self.masks_hits() {
+            return Ok(Hits::default());
+        }
+        let plan = self.plan;
+        let hits = Hits { list: buffers.class_list, begin: buffers.class_begin, end: buffers.class_end, width: 0 };
+        let arguments = ClassHitsArgs {
+            label_keys: buffers.label_keys,
+            labels: plan.labels() as i64,
+            num_true: plan.shape.num_true as i64,
+            label_bits: plan.label_bits as i32,
+            index_bits: plan.index_bits as i32,
+            keys: self.buffers.keys,
+            num_sampled: plan.shape.sampled as i32,
+            pad: 0,
+            list: hits.list,
+            begin: hits.begin,
+            end: hits.end,
+        };
+        let (items, kernel) = (plan.labels().max(plan.shape.sampled), self.small.class_hits);
+        // SAFETY: the caller's promise.
+        unsafe { self.queue.cover(kernel, items, kernel.rows, &arguments)? };
+        Ok(hits)
+    }
+
+    /// One row for each class that has a gradient.
+    unsafe fn merge(&self, outputs: &GradientOutputs, buffers: &Gradients, parts: ClassParts) -> Result<()> {
+        let (plan, small) = (self.plan, self.small);
+        let (sampled, labels) = (plan.shape.sampled, plan.labels());
+        let (row_ids, num_rows, capacity) = match outputs.layout {
+            Layout::Sparse { row_ids, num_rows, capacity } => (row_ids as Address, num_rows as Address, capacity),
+            Layout::Dense => (0, 0, 0),
+        };
+        let index = MergeIndexArgs {
+            keys: self.buffers.keys,
+            label_keys: buffers.label_keys,
+            labels: labels as i64,
+            num_sampled: sampled as i32,
+            index_bits: plan.index_bits as i32,
+            label_bits: plan.label_bits as i32,
+            pad: 0,
+            heads: buffers.heads,
+            news: buffers.news,
+            control: self.buffers.control,
+            num_rows,
+        };
+        let address = |tensor: &Option<Tensor>| tensor.map_or(0, |tensor| tensor.data as Address);
+        let where_wanted = |tensor: &Option<Tensor>, buffer| if tensor.is_some() { buffer } else { 0 };
+        let rows = MergeRowsArgs {
+            keys: index.keys,
+            label_keys: index.label_keys,
+            labels: index.labels,
+            num_true: plan.shape.num_true as i64,
+            num_sampled: index.num_sampled,
+            index_bits: index.index_bits,
+            label_bits: index.label_bits,
+            sparse: i32::from(matches!(outputs.layout, Layout::Sparse { .. })),
+            heads: buffers.heads,
+            news: buffers.news,
+            parts: where_wanted(&outputs.d_weights, buffers.class_parts),
+            sums: where_wanted(&outputs.d_biases, buffers.class_sums),
+            pieces: where_wanted(&outputs.d_weights, buffers.pieces),
+            splits: parts.splits as i32,
+            sum_parts: parts.splits as i32,
+            dim: plan.shape.dim as i32,
+            padded_dim: plan.padded_dim as i32,
+            unscale: self.scale(offset_of!(Control, unscale_classes)),
+            inputs: tensor(Some(&self.step.batch.inputs)),
+            d_true: buffers.d_true,
+            row_ids,
+            capacity: capacity as i64,
+            d_weights: address(&outputs.d_weights),
+            d_weights_stride: outputs.d_weights.map_or(0, |tensor| tensor.stride as i64),
+            d_biases: address(&outputs.d_biases),
+            d_weights_dtype: outputs.d_weights.map_or(0, |tensor| dtype_code(tensor.dtype)),
+            d_biases_dtype: outputs.d_biases.map_or(0, |tensor| dtype_code(tensor.dtype)),
+            control: self.buffers.control,
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.queue.cover(small.merge_flags, sampled.max(labels), small.merge_flags.rows, &index)?;
+            self.queue.launch(small.merge_index, [1, 1], &index)?;
+            if outputs.d_weights.is_some() {
+                self.queue.launch(small.merge_pieces, [labels / MERGE_PIECE, 1], &rows)?;
+            }
+            let classes_of_block = warps_of_block(small.merge_rows, plan.shape.dim);
+            self.queue.cover(small.merge_rows, sampled + labels, classes_of_block, &rows)
+        }
+    }
+}

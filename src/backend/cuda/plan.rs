@@ -1,0 +1,281 @@
+//! How a call is computed: in which arithmetic, by which kernels, in how many splits and
+//! chunks. A function of device, problem and shape alone, so that results repeat bit for
+//! bit, and that the workspace is known beforehand.
+
+use super::catalogue::{Attend, Catalogue, Family, WIDTHS};
+use super::instances::Instance;
+use crate::args::{Precision, Problem, Shape};
+use crate::error::{Error, Result};
+use crate::memory::{Dtype, Tensor};
+
+/// What logits and their products with rows are computed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arithmetic {
+    Bf16,
+    F16,
+    /// float32 as the sum of two bfloat16, three products of four.
+    Bf16x3,
+    Tf32,
+    /// float32 multiply-adds.
+    Fma,
+}
+
+impl Arithmetic {
+    pub(super) const ALL: [Arithmetic; 5] =
+        [Arithmetic::Bf16, Arithmetic::F16, Arithmetic::Bf16x3, Arithmetic::Tf32, Arithmetic::Fma];
+
+    fn choose(machine: &Machine, precision: Precision, inputs: Dtype, weights: Dtype) -> Arithmetic {
+        match (precision, inputs, weights) {
+            _ if !machine.has_tensor_cores() => Arithmetic::Fma,
+            (Precision::Ieee, ..) => Arithmetic::Fma,
+            (_, Dtype::Bf16, Dtype::Bf16) => Arithmetic::Bf16,
+            (_, Dtype::F16, Dtype::F16) => Arithmetic::F16,
+            (Precision::Tf32, ..) => Arithmetic::Tf32,
+            (Precision::Default, ..) => Arithmetic::Bf16x3,
+        }
+    }
+
+    /// Its name in `kernels/arithmetic/`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Arithmetic::Bf16 => "Bf16",
+            Arithmetic::F16 => "F16",
+            Arithmetic::Bf16x3 => "Bf16x3",
+            Arithmetic::Tf32 => "Tf32",
+            Arithmetic::Fma => "Fma",
+        }
+    }
+
+    /// Element type of its operands.
+    pub(super) fn dtype(self) -> Dtype {
+        match self {
+            Arithmetic::Bf16 | Arithmetic::Bf16x3 => Dtype::Bf16,
+            Arithmetic::F16 => Dtype::F16,
+            Arithmetic::Tf32 | Arithmetic::Fma => Dtype::F32,
+        }
+    }
+
+    /// Matrices that make up one operand.
+    pub(super) fn planes(self) -> usize {
+        if self == Arithmetic::Bf16x3 { 2 } else { 1 }
+    }
+
+    /// `planes` of the kernels that write operands, where 0 stands for float32.
+    pub(super) fn written_planes(self) -> i32 {
+        if self.dtype() == Dtype::F32 { 0 } else { self.planes() as i32 }
+    }
+}
+
+/// Elements that operand rows are a multiple of: 16 bytes of the smallest type.
+pub(super) const ROW_ELEMENTS: usize = 8;
+
+/// Bytes that the probabilities of one chunk of rows may take.
+const CHUNK_BYTES: usize = 64 << 20;
+
+/// Blocks of the grid's second dimension that a launch may have.
+const MOST_SPLITS: usize = 65535;
+
+/// What a plan needs to know of a device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Machine {
+    pub(super) arch: u32,
+    pub(super) sm_count: u32,
+    pub(super) max_shared: u32,
+    /// Bytes that cuBLASLt wants as workspace; 0 where it is absent.
+    pub(super) library_workspace: usize,
+}
+
+impl Machine {
+    /// Those for bfloat16 begin with compute capability 8.0.
+    fn has_tensor_cores(&self) -> bool {
+        self.arch >= 80
+    }
+
+    pub(super) fn runs(&self, arithmetic: Arithmetic) -> bool {
+        self.has_tensor_cores() || arithmetic == Arithmetic::Fma
+    }
+}
+
+/// A range of columns cut into equal parts, one for each block of a row of blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Split {
+    pub(super) parts: usize,
+    pub(super) cols: usize,
+}
+
+impl Split {
+    fn of(instance: &Instance, rows: usize, cols: usize, machine: &Machine) -> Split {
+        Split::into(instance, cols, Split::wanted(instance, rows, machine))
+    }
+
+    /// Parts with which all row tiles together make about two blocks for each
+    /// multiprocessor.
+    fn wanted(instance: &Instance, rows: usize, machine: &Machine) -> usize {
+        let row_tiles = rows.div_ceil(instance.rows).max(1);
+        (4 * machine.sm_count as usize / row_tiles).div_ceil(2).clamp(1, MOST_SPLITS)
+    }
+
+    /// Into `wanted` parts of whole tiles, or fewer.
+    pub(super) fn into(instance: &Instance, cols: usize, wanted: usize) -> Split {
+        let tiles = cols.div_ceil(instance.cols).max(1);
+        let each = tiles.div_ceil(wanted);
+        Split { parts: tiles.div_ceil(each), cols: each * instance.cols }
+    }
+}
+
+/// How gradients are computed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Route {
+    /// In one pass each, never storing a probability: a row of the result fits in
+    /// registers.
+    Attend(Attend),
+    /// With the probabilities of `rows` rows at a time in memory.
+    Chunks { rows: usize },
+}
+
+/// A call's plan.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) machine: Machine,
+    pub(super) shape: Shape,
+    pub(super) arithmetic: Arithmetic,
+    /// d as operands have it.
+    pub(super) padded_dim: usize,
+    /// Bits of a position in sorted candidates, and in sorted labels.
+    pub(super) index_bits: u32,
+    pub(super) label_bits: u32,
+    pub(super) family: Family,
+    pub(super) route: Route,
+}
+
+impl Plan {
+    pub(super) fn new(machine: &Machine, catalogue: &Catalogue, problem: &Problem, shape: &Shape) -> Result<Plan> {
+        if shape.real == Dtype::F64 {
+            return Err(Error::Dtype(
+                "inputs_dtype is float64: the CUDA engine computes in float32; float64 is for the CPU engine".into(),
+            ));
+        }
+        check_limits(shape)?;
+        let arithmetic = Arithmetic::choose(machine, problem.precision, shape.inputs, shape.weights);
+        let family = *catalogue.family(arithmetic)?;
+        Ok(Plan {
+            machine: *machine,
+            shape: *shape,
+            arithmetic,
+            padded_dim: shape.dim.next_multiple_of(ROW_ELEMENTS),
+            index_bits: bits(shape.sampled),
+            label_bits: bits(shape.rows * shape.num_true),
+            family,
+            route: Route::choose(&family, arithmetic, shape),
+        })
+    }
+
+    /// N * T.
+    pub(super) fn labels(&self) -> usize {
+        self.shape.rows * self.shape.num_true
+    }
+
+    /// Of the log-sum-exp without gradients.
+    pub(super) fn lse_split(&self) -> Split {
+        Split::of(self.family.lse, self.shape.rows, self.shape.sampled, &self.machine)
+    }
+
+    /// Of the candidates, where rows attend to them.
+    pub(super) fn row_split(&self, instance: &Instance) -> Split {
+        Split::of(instance, self.shape.rows, self.shape.sampled, &self.machine)
+    }
+
+    /// Of the rows, where candidates attend to them.
+    pub(super) fn class_split(&self, instance: &Instance) -> Split {
+        Split::of(instance, self.shape.sampled, self.shape.rows, &self.machine)
+    }
+
+    /// Most parts that `class_split` has for this many rows or fewer.
+    pub(super) fn most_class_parts(&self, instance: &Instance) -> usize {
+        let tiles = self.shape.rows.div_ceil(instance.cols).max(1);
+        tiles.min(Split::wanted(instance, self.shape.sampled, &self.machine))
+    }
+
+    /// Most elements that `parts * rows` has for this many rows or fewer: fewer rows are
+    /// cut into more parts.
+    pub(super) fn most_row_parts(&self, instance: &Instance) -> usize {
+        let rows_of = |tiles: usize| (tiles * instance.rows).min(self.shape.rows);
+        let parts = |rows| Split::of(instance, rows, self.shape.sampled, &self.machine).parts;
+        // From twice as many tiles as there are multiprocessors on there is one part.
+        let tiles = self.shape.rows.div_ceil(instance.rows);
+        let cut = tiles.min(4 * self.machine.sm_count as usize);
+        (1..=cut).map(|tiles| rows_of(tiles) * parts(rows_of(tiles))).fold(self.shape.rows, usize::max)
+    }
+
+    /// Of the candidates where nothing is summed over them: as fine as a grid can be.
+    pub(super) fn probability_split(&self) -> Split {
+        Split::into(self.family.probabilities, self.shape.sampled, MOST_SPLITS)
+    }
+
+    /// Elements of a stored row of probabilities.
+    pub(super) fn probability_stride(&self) -> usize {
+        self.shape.sampled.next_multiple_of(ROW_ELEMENTS)
+    }
+
+    /// Whether cuBLASLt multiplies stored probabilities with rows, if there is any. Three
+    /// products of halves it does not know, and float32 it would not keep apart from tf32.
+    pub(super) fn uses_library(&self) -> bool {
+        self.machine.library_workspace > 0
+            && matches!(self.arithmetic, Arithmetic::Bf16 | Arithmetic::F16 | Arithmetic::Tf32)
+            && matches!(self.route, Route::Chunks { .. })
+    }
+
+    /// Whether a matrix of the caller's already is an operand.
+    pub(super) fn is_operand(&self, tensor: &Tensor) -> bool {
+        let bytes = tensor.dtype.size();
+        tensor.dtype == self.arithmetic.dtype()
+            && self.arithmetic.planes() == 1
+            && self.padded_dim == self.shape.dim
+            && (tensor.data as usize).is_multiple_of(16)
+            && (tensor.stride * bytes).is_multiple_of(16)
+    }
+}
+
+impl Route {
+    fn choose(family: &Family, arithmetic: Arithmetic, shape: &Shape) -> Route {
+        let width = WIDTHS.iter().position(|&width| shape.dim <= width);
+        if let Some(attend) = width.and_then(|width| family.attend[width]) {
+            return Route::Attend(attend);
+        }
+        let row = shape.sampled.next_multiple_of(ROW_ELEMENTS) * arithmetic.dtype().size() * arithmetic.planes();
+        let tile = family.probabilities.rows;
+        Route::Chunks { rows: (CHUNK_BYTES / row / tile * tile).max(tile).min(shape.rows) }
+    }
+}
+
+/// Bits that hold every number below `count`.
+fn bits(count: usize) -> u32 {
+    usize::BITS - count.saturating_sub(1).leading_zeros()
+}
+
+/// Positions are 32-bit numbers in the kernels, and a class and a position share 63 bits
+/// of a sorted key.
+fn check_limits(shape: &Shape) -> Result<()> {
+    let Shape { rows, dim, sampled, num_true, classes, .. } = *shape;
+    let most = i32::MAX as usize;
+    let labels = rows * num_true;
+    let limited = [
+        ("num_rows", rows),
+        ("dim", dim.next_multiple_of(ROW_ELEMENTS)),
+        ("num_sampled", sampled),
+        ("num_rows * num_true", labels),
+        ("num_sampled + num_rows * num_true", sampled.saturating_add(labels)),
+    ];
+    if let Some((name, value)) = limited.into_iter().find(|(_, value)| *value > most) {
+        return Err(Error::Shape(format!("{name} = {value}: the CUDA engine takes at most {most}")));
+    }
+    for (name, count) in [("num_sampled", sampled), ("num_rows * num_true", labels)] {
+        let need = bits(classes) + bits(count);
+        if need > 63 {
+            return Err(Error::Shape(format!(
+                "num_classes = {classes} and {name} = {count} take {need} bits of a sorted key, which has 63"
+            )));
+        }
+    }
+    Ok(())
+}
