@@ -12,6 +12,10 @@ VENV := build/.venv
 PYTHON := $(VENV)/bin/python
 LIBRARY := target/release/libsampled_softmax.so
 
+# Tests of these names need an environment of their framework.
+ELSEWHERE := torch jax keras mindspore peer_mindspore
+tests_of = $(wildcard $(patsubst %,tests/python/test_%*.py,$(1)))
+
 export PYTHONPATH := bindings/python
 export SAMPLED_SOFTMAX_LIB := $(CURDIR)/$(LIBRARY)
 
@@ -26,17 +30,18 @@ demo: build
 	$(PYTHON) -m examples.language_model $(ARGS)
 
 bench: build
-	sh tests/environments.sh bench mindspore
-	$(VENV)-bench/bin/python -m benches $(ARGS)
+	sh tests/environments.sh frameworks mindspore
+	$(VENV)-frameworks/bin/python -m benches $(ARGS)
 
 test: build environments
 	cargo test --quiet
 	SAMPLED_SOFTMAX_ISA=portable cargo test --quiet --test gradients --test dtypes --test edge_cases --test determinism
-	$(PYTHON) -m pytest tests/python --quiet --ignore-glob '*test_peer_mindspore*'
-	$(VENV)-mindspore/bin/python -m pytest tests/python/test_peer_mindspore*.py --quiet
+	$(PYTHON) -m pytest tests/python --quiet $(foreach name,$(ELSEWHERE),--ignore-glob '*/test_$(name)*')
+	$(VENV)-frameworks/bin/python -m pytest $(call tests_of,torch jax keras) --quiet
+	$(VENV)-mindspore/bin/python -m pytest $(call tests_of,mindspore peer_mindspore) --quiet
 
 environments:
-	sh tests/environments.sh main mindspore
+	sh tests/environments.sh main mindspore frameworks
 
 # Kernels under the emulator, each against float64: make emu-test TESTS=columns runs tests/emu/test_columns.cpp.
 emu-test:

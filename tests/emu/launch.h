@@ -12,16 +12,16 @@
 namespace emu {
 
 inline void run_blocks(const char* kernel, dim3 grid, dim3 size, size_t shared_bytes, const std::function<void()>& body,
-                       const Mode& mode, std::atomic<u64>& next, Counts& counts) {
+                       const Mode& mode, std::atomic<uint64_t>& next, Counts& counts) {
     if (!block) block = std::make_unique<Block>();
     watch_faults();
     RaceCheck races;
     Block& b = *block;
     b.kernel = kernel, b.mode = mode, b.body = &body, b.counts = Counts();
     b.races = mode.races ? &races : nullptr;
-    for (u64 i; (i = next++) < grid.count();) {
+    for (uint64_t i; (i = next++) < grid.count();) {
         // Blocks come in another order too, from the last to the first for every second seed.
-        u64 place = mode.seed & 1 ? grid.count() - 1 - i : i;
+        uint64_t place = mode.seed & 1 ? grid.count() - 1 - i : i;
         b.random = mode.seed + (unsigned)place * 977u;
         races.begin_block();
         prepare_block(dim3(place % grid.x, place / grid.x % grid.y, place / grid.x / grid.y), grid, size, shared_bytes);
@@ -35,7 +35,7 @@ template <class Body>
 Counts launch(dim3 grid, dim3 size, size_t shared_bytes, Body kernel, const Mode& mode = Mode(),
               const char* name = "kernel") {
     std::function<void()> body = kernel;
-    std::atomic<u64> next{0};
+    std::atomic<uint64_t> next{0};
     std::exception_ptr error;
     std::mutex lock;
     Counts total;

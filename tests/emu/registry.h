@@ -30,7 +30,7 @@ Counts launch(const char* symbol, dim3 grid, dim3 size, size_t shared_bytes, con
     if (found == kernels().end()) throw Error(std::string("no kernel ") + symbol + " in this program");
     const Kernel& kernel = found->second;
     if (sizeof arguments != kernel.argument_bytes) throw Error(std::string(symbol) + ": wrong size of arguments");
-    if (size.count() > (u64)kernel.threads) throw Error(std::string(symbol) + ": more threads than its bound");
+    if (size.count() > (uint64_t)kernel.threads) throw Error(std::string(symbol) + ": more threads than its bound");
     return launch(grid, size, shared_bytes, [&] { kernel.run(&arguments); }, mode, kernel.symbol);
 }
 

@@ -1,0 +1,243 @@
+// The gradients of the parameters against a map from class to its sum in float64.
+#include "tensors.h"
+#include "merge.cuh"
+
+#include <algorithm>
+#include <map>
+
+INSTANTIATE_merge_flags()
+INSTANTIATE_merge_index()
+INSTANTIATE_merge_pieces()
+INSTANTIATE_merge_rows()
+
+struct Problem {
+    std::vector<i64> ids, labels;  // negative: none
+    i64 classes = 60, dim = 20, padded = 24, num_true = 1, spare = 0, spare_rows = 3;
+    int splits = 2, sum_parts = 3, inputs_dtype = F32, weights_dtype = F32, biases_dtype = F32;
+    bool sparse = true, weights = true, biases = true, scaled = false;
+    size_t modes = 6;
+};
+
+static Problem some_problem(i64 sampled, i64 labels, u64 seed) {
+    Random random(seed);
+    Problem p;
+    for (i64 j = 0; j < sampled; j++) p.ids.push_back(random.below(12) ? random.below(p.classes) : -1);
+    for (i64 i = 0; i < labels; i++) p.labels.push_back(random.below(9) ? random.below(p.classes) : -1);
+    return p;
+}
+
+struct Inputs {
+    Inputs(const Problem& p, Random& random)
+        : sampled((i64)p.ids.size()), labels((i64)p.labels.size()), rows((labels + p.num_true - 1) / p.num_true),
+          keys(sorted_keys(p.ids, 12)), label_keys(sorted_keys(p.labels, 16)),
+          inputs(Matrix::random(rows, p.dim, p.inputs_dtype, random, p.spare)), parts(p.splits * sampled * p.padded),
+          sums(p.sum_parts * sampled), d_true(labels), unscale(1), heads(sampled + 1), news(labels + 1) {
+        for (float& x : parts) x = (float)random.uniform();
+        for (float& x : sums) x = (float)random.uniform();
+        for (float& x : d_true) x = (float)random.uniform();
+        unscale[0] = p.scaled ? 0.125f : 1.f;
+        // A row whose shares are all 0 may hold anything.
+        for (i64 n = 0; n < rows; n += 6) {
+            inputs.fill(n, NAN);
+            for (i64 i = n * p.num_true; i < std::min(labels, (n + 1) * p.num_true); i++) d_true[i] = 0;
+        }
+        for (int split = 0; split < p.splits; split++)
+            for (i64 j = 0; j < sampled; j++)
+                for (i64 k = p.dim; k < p.padded; k++) parts[(split * sampled + j) * p.padded + k] = NAN;
+    }
+    i64 sampled, labels, rows;
+    emu::Array<u64> keys, label_keys;
+    Matrix inputs;
+    emu::Array<float> parts, sums, d_true, unscale;
+    emu::Array<u32> heads, news;
+};
+
+// Of one class: d elements, then the bias.
+using Sums = std::map<i64, std::vector<double>>;
+
+static Sums solve(const Problem& p, const Inputs& in) {
+    Sums sums;
+    auto of = [&](i64 cls) -> std::vector<double>& {
+        return sums.emplace(cls, std::vector<double>(p.dim + 1)).first->second;
+    };
+    for (i64 j = 0; j < in.sampled; j++) {
+        bool first = in.keys[j] != ~0ull && (j == 0 || in.keys[j - 1] >> 12 != in.keys[j] >> 12);
+        if (!first) continue;
+        std::vector<double>& sum = of((i64)(in.keys[j] >> 12));
+        for (int split = 0; split < p.splits; split++)
+            for (i64 k = 0; k < p.dim; k++)
+                sum[k] += (double)in.parts[(split * in.sampled + j) * p.padded + k] * in.unscale[0];
+        for (int i = 0; i < p.sum_parts; i++) sum[p.dim] += (double)in.sums[i * in.sampled + j] * in.unscale[0];
+    }
+    for (i64 i = 0; i < in.labels; i++) {
+        if (p.labels[i] < 0) continue;
+        std::vector<double>& sum = of(p.labels[i]);
+        for (i64 k = 0; in.d_true[i] != 0 && k < p.dim; k++) sum[k] += in.d_true[i] * in.inputs.get(i / p.num_true, k);
+        sum[p.dim] += in.d_true[i];
+    }
+    return sums;
+}
+
+static void check_value(double got, double want, double old, int dtype, const char* what, i64 cls, i64 k) {
+    double size = std::max(std::fabs(want), std::fabs(old + want));
+    double bound = 3e-5 + size * (dtype == F32 ? 0 : dtype == F16 ? 0x1p-11 : 0x1p-8);
+    CHECK(close(got, old + want, bound), "%s of class %lld, %lld: %g, want %g", what, cls, k, got, old + want);
+}
+
+static void check_merge(const Problem& p) {
+    Random random((u64)(p.dim + p.ids.size()));
+    Inputs in(p, random);
+    Sums want = solve(p, in);
+    i64 count = (i64)want.size(), capacity = count + p.spare_rows, out_rows = p.sparse ? capacity : p.classes;
+    emu::Array<float> pieces(in.labels / MERGE_PIECE * p.padded);
+    emu::Array<i64> row_ids(p.sparse ? capacity : 0), num_rows(1);
+    emu::Array<Control> control(1);
+    MergeIndexArgs index = {in.keys.data(), in.label_keys.data(), in.labels, (int)in.sampled, 12, 16, 0,
+                            in.heads.data(), in.news.data(), control.data(), p.sparse ? num_rows.data() : nullptr};
+    SameBits same_weights, same_biases;
+    for (size_t m = 0; m < p.modes; m++) {
+        emu::Mode mode = emu::modes()[m];
+        Matrix d_weights(out_rows, p.dim, p.weights_dtype, p.spare), d_biases(out_rows, 1, p.biases_dtype);
+        for (i64 r = 0; !p.sparse && r < p.classes; r++)
+            for (i64 k = 0; k <= p.dim; k++)
+                if (k < p.dim) d_weights.set(r, k, 0.01 * (double)(r + k));
+                else d_biases.set(r, 0, 0.02 * (double)r);
+        control[0] = clean_control();
+        MergeRowsArgs args = {};
+        args.keys = in.keys.data(), args.label_keys = in.label_keys.data(), args.labels = in.labels;
+        args.num_true = p.num_true, args.num_sampled = (int)in.sampled, args.index_bits = 12, args.label_bits = 16;
+        args.sparse = p.sparse, args.heads = in.heads.data(), args.news = in.news.data();
+        args.parts = p.weights ? in.parts.data() : nullptr, args.sums = p.biases ? in.sums.data() : nullptr;
+        args.pieces = p.weights ? pieces.data() : nullptr, args.splits = p.splits, args.sum_parts = p.sum_parts;
+        args.dim = (int)p.dim, args.padded_dim = (int)p.padded, args.unscale = p.scaled ? in.unscale.data() : nullptr;
+        args.inputs = in.inputs.tensor(), args.d_true = in.d_true.data();
+        args.row_ids = row_ids.data(), args.capacity = p.sparse ? capacity : 0;
+        if (p.weights) args.d_weights = d_weights.data();
+        if (p.biases) args.d_biases = d_biases.data();
+        args.d_weights_stride = d_weights.stride, args.d_weights_dtype = p.weights_dtype;
+        args.d_biases_dtype = p.biases_dtype, args.control = control.data();
+        emu::launch("merge_flags", dim3(blocks(std::max(in.sampled, in.labels), 256)), dim3(256), 0, index, mode);
+        emu::launch("merge_index", dim3(1), dim3(1024), 0, index, mode);
+        if (p.weights && in.labels >= MERGE_PIECE)
+            emu::launch("merge_pieces", dim3((unsigned)(in.labels / MERGE_PIECE)), dim3(256), 0, args, mode);
+        i64 teams = std::min<i64>(8, rows_of_block(p.dim));
+        emu::launch("merge_rows", dim3(blocks(in.sampled + in.labels, teams)), dim3(256), 0, args, mode);
+
+        CHECK(control[0].num_heads + control[0].num_new == count, "%lld + %lld classes, want %lld",
+              control[0].num_heads, control[0].num_new, count);
+        CHECK(!p.sparse || num_rows[0] == count, "num_rows = %lld", num_rows[0]);
+        std::vector<double> bits;
+        i64 place = 0;
+        for (auto& [cls, sum] : want) {
+            i64 row = p.sparse ? place : cls;
+            CHECK(!p.sparse || row_ids[place] == cls, "row_ids[%lld] = %lld, want %lld", place, row_ids[place], cls);
+            for (i64 k = 0; p.weights && k < p.dim; k++) {
+                double old = p.sparse ? 0 : rounded(0.01 * (double)(cls + k), p.weights_dtype);
+                check_value(d_weights.get(row, k), sum[k], old, p.weights_dtype, "weight", cls, k);
+                bits.push_back(d_weights.get(row, k));
+            }
+            double old = p.sparse ? 0 : rounded(0.02 * (double)cls, p.biases_dtype);
+            if (p.biases) check_value(d_biases.get(row, 0), sum[p.dim], old, p.biases_dtype, "bias", cls, 0);
+            if (p.biases) bits.push_back(d_biases.get(row, 0));
+            place++;
+        }
+        if (!bits.empty()) same_weights.check(mode, bits);
+        for (i64 r = count; p.sparse && r < capacity; r++) {
+            CHECK(row_ids[r] == -1, "row_ids[%lld] = %lld", r, row_ids[r]);
+            for (i64 k = 0; k < p.dim; k++) CHECK(d_weights.untouched(r, k), "row %lld behind the last", r);
+            CHECK(d_biases.untouched(r, 0), "bias %lld behind the last", r);
+        }
+        for (i64 r = 0; !p.sparse && r < p.classes; r++)
+            if (!want.count(r) && p.dim > 2)
+                CHECK(d_weights.get(r, 2) == rounded(0.01 * (double)(r + 2), p.weights_dtype), "class %lld was touched", r);
+    }
+}
+
+TEST(rows_of_every_dtype_length_and_layout) {
+    int dtypes[] = {F32, F16, BF16};
+    std::vector<i64> dims = {1, 3, 8, 20, 33, 64, 250, 256, 300};
+    for (int i = 0; i < 18; i++) {
+        Problem p = some_problem(50, 40, (u64)i);
+        p.dim = dims[i % 9], p.padded = (p.dim + 7) / 8 * 8, p.sparse = i < 9, p.scaled = i % 2;
+        p.inputs_dtype = dtypes[i % 3], p.weights_dtype = dtypes[(i / 3 + 1) % 3], p.biases_dtype = dtypes[i / 2 % 3];
+        p.num_true = 1 + i % 4, p.spare = i % 4 * 2 % 5;
+        check_merge(p);
+    }
+}
+
+TEST(rows_longer_than_a_block_are_summed) {
+    for (bool sparse : {false, true}) {
+        Problem p = some_problem(4, 200, 1);
+        p.dim = 2100, p.padded = 2104, p.sparse = sparse, p.modes = 2, p.classes = 5;
+        for (i64& id : p.ids) id %= 5;
+        for (i64& label : p.labels) label = label < 40 ? 3 : label % 5;
+        check_merge(p);
+    }
+}
+
+// Runs that begin and end inside of pieces, at their ends, and in the same piece.
+TEST(thousands_of_equal_labels_are_summed) {
+    for (i64 dim : {4, 40, 300}) {
+        for (i64 run : {63, 64, 65, 127, 128, 129, 1000, 2500}) {
+            for (i64 before : {0, 1, 63, 64}) {
+                Problem p = some_problem(9, 0, 2);
+                p.dim = dim, p.padded = (dim + 3) / 4 * 4, p.modes = run == 1000 ? 4 : 1;
+                for (i64 i = 0; i < before + run + 30; i++) p.labels.push_back(i < before ? 2 : i < before + run ? 7 : 8 + i % 9);
+                std::reverse(p.labels.begin() + before, p.labels.end());
+                check_merge(p);
+            }
+        }
+    }
+}
+
+TEST(only_weights_or_only_biases_are_written) {
+    for (bool weights : {false, true}) {
+        for (bool sparse : {false, true}) {
+            Problem p = some_problem(30, 150, 3);
+            p.weights = weights, p.biases = !weights, p.sparse = sparse;
+            check_merge(p);
+        }
+    }
+}
+
+TEST(neither_labels_nor_rows_to_spare_are_needed) {
+    Problem p = some_problem(30, 0, 4);
+    p.spare_rows = 0;
+    check_merge(p);
+    p = some_problem(1, 1, 5);
+    p.spare_rows = 0;
+    check_merge(p);
+    p.ids[0] = p.labels[0] = -1;
+    check_merge(p);
+}
+
+TEST(many_classes_keep_their_ranks) {
+    Problem p = some_problem(4000, 9000, 6);
+    Random random(8);
+    p.classes = 60000, p.dim = 2, p.padded = 4, p.modes = 2;
+    for (i64& id : p.ids) id = random.below(p.classes);
+    for (i64& label : p.labels) label = random.below(p.classes);
+    check_merge(p);
+}
+
+// The host promises room for all; less must not be written past.
+TEST(rows_beyond_the_capacity_are_not_written) {
+    emu::Array<u64> keys = sorted_keys({1, 2, 3, 4}, 4);
+    emu::Array<u32> heads(5), news(1);
+    emu::Array<float> sums(4);
+    for (float& x : sums) x = 1;
+    emu::Array<i64> row_ids(2), num_rows(1);
+    Control control = clean_control();
+    Matrix d_biases(2, 1, F32);
+    MergeIndexArgs index = {keys.data(), nullptr, 0, 4, 4, 4, 0, heads.data(), news.data(), &control, num_rows.data()};
+    emu::launch("merge_flags", dim3(1), dim3(256), 0, index);
+    emu::launch("merge_index", dim3(1), dim3(1024), 0, index);
+    MergeRowsArgs args = {};
+    args.keys = keys.data(), args.num_true = 1, args.num_sampled = 4, args.index_bits = args.label_bits = 4;
+    args.sparse = 1, args.heads = heads.data(), args.news = news.data(), args.sums = sums.data(), args.sum_parts = 1;
+    args.dim = args.padded_dim = 8, args.row_ids = row_ids.data(), args.capacity = 2, args.d_biases = d_biases.data();
+    args.control = &control;
+    emu::launch("merge_rows", dim3(1), dim3(256), 0, args);
+    CHECK(row_ids[0] == 1 && row_ids[1] == 2 && num_rows[0] == 4, "row_ids %lld, %lld", row_ids[0], row_ids[1]);
+    CHECK(d_biases.get(1, 0) == 1, "d_biases[1] = %g", d_biases.get(1, 0));
+}
