@@ -27,6 +27,7 @@ void show_device_memory(bool visible) {
 int allocate(void** out, size_t bytes, Kind kind, const char* what) {
     *out = nullptr;
     if (bytes == 0) return complain(INVALID_VALUE, "%s of 0 bytes", what);
+    emu::watch_faults();
     Context* context = current();
     size_t limit = (size_t)settings().memory_mib << 20;
     if (kind == DEVICE_MEMORY && in_use[context->device] + bytes > limit) return OUT_OF_MEMORY;
@@ -44,7 +45,8 @@ int allocate(void** out, size_t bytes, Kind kind, const char* what) {
 int release(void* at, bool host, const char* what) {
     emu::GuardedMemory::Allocation a;
     std::string why;
-    if (!memory().find(at, 0, &a, &why)) return complain(INVALID_VALUE, "%s(%p): %s", what, at, why.c_str());
+    if (!memory().find(at, 0, &a, &why))
+        return complain(INVALID_VALUE, "%s(%p): %s", what, at, why == "freed memory" ? "double free" : why.c_str());
     if (a.at != at) return complain(INVALID_VALUE, "%s(%p): not the beginning of an allocation", what, at);
     if ((a.owner % 4 == PINNED_MEMORY) != host) return complain(INVALID_VALUE, "%s(%p): memory of the other kind", what, at);
     drain_all(current());
