@@ -21,7 +21,7 @@ class Entry(NamedTuple):
     #: Package that must be there.
     package: str
     #: Its environment under build/.
-    environment: str = ".venv-bench"
+    environment: str = ".venv-frameworks"
     dtype: str = "f32"
 
     @property

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Makes the Python environments of the tests, each only when its requirements changed:
 #
-#   build/.venv             tests, demo and lint; TensorFlow as the peer
-#   build/.venv-mindspore   MindSpore as the peer; it needs NumPy below 2
-#   build/.venv-bench       the benchmark: TensorFlow, JAX and PyTorch as peers
+#   build/.venv              tests, demo and lint; TensorFlow as the peer
+#   build/.venv-mindspore    MindSpore, which needs NumPy below 2
+#   build/.venv-frameworks   PyTorch, JAX, and Keras over each; the benchmark too
 #
-# Usage: environments.sh [main|mindspore|bench]...    (the first two without an argument)
+# Usage: environments.sh [main|mindspore|frameworks]...    (all without an argument)
 #
 # SAMPLED_SOFTMAX_PYTHON names the interpreter (python3). Where a peer cannot be
 # installed for it, that is said here, the environment is made without the peer, and its
@@ -63,30 +63,30 @@ make_mindspore() {
     fi
 }
 
-# Here each peer can be missing by itself; the benchmark names those that are.
-make_bench() {
-    all=$root/benches/requirements.txt
-    make_environment .venv-bench "$all" && return 0
-    possible=$root/build/requirements-bench.txt
-    grep -v '^[^#]*# peer$' "$all" >"$possible"
-    make_environment .venv-bench "$possible" || exit 1
-    grep '^[^#]*# peer$' "$all" | while read -r peer _; do
-        echo "$peer" >>"$possible"
-        make_environment .venv-bench "$possible" && continue
-        echo "environments: $peer CANNOT BE INSTALLED for $("$python" --version)," \
-            "the benchmark runs without it" >&2
+# Here each framework can be missing by itself; tests and benchmark name those that are.
+make_frameworks() {
+    all=$root/tests/python/requirements-frameworks.txt
+    make_environment .venv-frameworks "$all" && return 0
+    possible=$root/build/requirements-frameworks.txt
+    grep -v '^[^#]*# framework$' "$all" >"$possible"
+    make_environment .venv-frameworks "$possible" || exit 1
+    grep '^[^#]*# framework$' "$all" | while read -r framework _; do
+        echo "$framework" >>"$possible"
+        make_environment .venv-frameworks "$possible" && continue
+        echo "environments: $framework CANNOT BE INSTALLED for $("$python" --version)," \
+            "tests and benchmark run without it" >&2
         [ "${SAMPLED_SOFTMAX_REQUIRE_ALL:-0}" != 1 ] || exit 1
         sed -i '$d' "$possible"
-        make_environment .venv-bench "$possible" || exit 1
+        make_environment .venv-frameworks "$possible" || exit 1
     done
 }
 
-[ $# -gt 0 ] || set -- main mindspore
+[ $# -gt 0 ] || set -- main mindspore frameworks
 for name in "$@"; do
     case $name in
     main) make_main ;;
     mindspore) make_mindspore ;;
-    bench) make_bench ;;
+    frameworks) make_frameworks ;;
     *)
         echo "environments: unknown environment '$name'" >&2
         exit 2
