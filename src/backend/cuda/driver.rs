@@ -32,7 +32,7 @@ macro_rules! table {
         }
 
         impl $table {
-            fn fetch(library: &'static Library) -> Result<$table> {
+            pub(super) fn fetch(library: &'static Library) -> Result<$table> {
                 Ok($table {
                     // SAFETY: these are the signatures of cuda.h.
                     $($symbol: unsafe { required(library, stringify!($symbol))? },)*

@@ -27,6 +27,8 @@ pub(crate) struct Image {
     pub(crate) bytes: Arc<[u8]>,
     /// What made it, for messages.
     pub(crate) origin: String,
+    /// Whether it was compiled earlier, by whatever then called itself the same NVRTC.
+    pub(crate) is_from_disk: bool,
 }
 
 /// The images for one architecture.
@@ -69,44 +71,60 @@ impl Images {
             return Ok(image);
         }
         match &self.compiler {
-            Ok(compiler) => compiler.get(unit),
+            Ok(compiler) => compiler.get(unit, true),
+            Err(error) => Err(Error::NoBackend(error.to_string())),
+        }
+    }
+
+    /// The image compiled anew, in place of one from disk that the driver refused.
+    pub(crate) fn make_again(&self, unit: &Unit) -> Result<Image> {
+        match &self.compiler {
+            Ok(compiler) => compiler.get(unit, false),
             Err(error) => Err(Error::NoBackend(error.to_string())),
         }
     }
 }
 
 impl Compiler {
-    fn get(&self, unit: &Unit) -> Result<Image> {
+    /// The image of one module; what was made before serves if `earlier`.
+    fn get(&self, unit: &Unit, earlier: bool) -> Result<Image> {
         let source = unit.source(HEADERS).map_err(Error::Panic)?;
-        let options = self.target.options().join(" ");
-        let (major, minor) = self.nvrtc.version;
-        let version = format!("{major}.{minor}");
-        let parts = [version.as_str(), &options, &source].into_iter();
-        let key = Key::of(parts.chain(HEADERS.iter().flat_map(|(name, text)| [*name, *text])));
-        let origin = self.nvrtc.to_string();
+        let key = self.key(&source);
+        let image = |(bytes, is_from_disk)| Image { bytes, origin: self.nvrtc.to_string(), is_from_disk };
 
         // Held while compiling: of several handles that want the same, one compiles.
-        static MADE: Mutex<Option<HashMap<Key, Arc<[u8]>>>> = Mutex::new(None);
+        static MADE: Mutex<Option<HashMap<Key, (Arc<[u8]>, bool)>>> = Mutex::new(None);
         let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
         let made = made.get_or_insert_default();
-        if let Some(bytes) = made.get(&key) {
-            return Ok(Image { bytes: bytes.clone(), origin });
+        if let Some(found) = made.get(&key).filter(|(_, is_from_disk)| earlier || !is_from_disk) {
+            return Ok(image(found.clone()));
         }
-        let bytes: Arc<[u8]> = match self.cache.as_ref().and_then(|cache| cache.load(&key)) {
-            Some(bytes) => bytes.into(),
-            None => {
-                let bytes = self
-                    .nvrtc
-                    .compile(&source, HEADERS, self.target)
-                    .map_err(|error| Error::NoBackend(format!("kernels {}: {error}", unit.name())))?;
-                if let Some(cache) = &self.cache {
-                    cache.store(&key, &bytes);
-                }
-                bytes.into()
-            }
+        let from_disk = self.cache.as_ref().filter(|_| earlier).and_then(|cache| cache.load(&key));
+        let is_from_disk = from_disk.is_some();
+        let bytes = match from_disk {
+            Some(bytes) => bytes,
+            None => self.compile(unit, &source, &key)?,
         };
-        made.insert(key, bytes.clone());
-        Ok(Image { bytes, origin })
+        made.insert(key, (bytes.into(), is_from_disk));
+        Ok(image(made[&key].clone()))
+    }
+
+    fn compile(&self, unit: &Unit, source: &str, key: &Key) -> Result<Vec<u8>> {
+        let compiled = self.nvrtc.compile(source, HEADERS, self.target);
+        let bytes =
+            compiled.map_err(|error| Error::NoBackend(format!("kernels {}: {error}", unit.name())))?;
+        if let Some(cache) = &self.cache {
+            cache.store(key, &bytes);
+        }
+        Ok(bytes)
+    }
+
+    fn key(&self, source: &str) -> Key {
+        let (major, minor) = self.nvrtc.version;
+        let version = format!("{major}.{minor}");
+        let options = self.target.options().join(" ");
+        let parts = [version.as_str(), &options, source].into_iter();
+        Key::of(parts.chain(HEADERS.iter().flat_map(|(name, text)| [*name, *text])))
     }
 }
 
@@ -117,7 +135,11 @@ fn compiled(table: &[Compiled], arch: u32, unit: &str) -> Option<Image> {
         name == unit && made_for <= arch && (is_ptx || made_for / 10 == arch / 10)
     };
     let best = table.iter().filter(suits).max_by_key(|(made_for, is_ptx, ..)| (!is_ptx, *made_for));
-    best.map(|(.., maker, bytes)| Image { bytes: (*bytes).into(), origin: (*maker).into() })
+    best.map(|(.., maker, bytes)| Image {
+        bytes: (*bytes).into(),
+        origin: (*maker).into(),
+        is_from_disk: false,
+    })
 }
 
 /// The first NVRTC that makes code for `arch`, of the versions the driver knows if there

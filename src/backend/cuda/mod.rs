@@ -5,6 +5,10 @@ mod context;
 mod cublaslt;
 mod cublaslt_library;
 mod driver;
+#[cfg(test)]
+mod driver_tests;
+#[cfg(test)]
+mod emulated;
 mod graph;
 mod images;
 mod instances;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::context::{Device, Entered};
 use super::graph::CaptureState;
-use super::images::Images;
+use super::images::{Image, Images};
 use super::instances::{self, Instance};
 use super::pointers::Stream;
 use super::sources::Unit;
@@ -58,7 +58,8 @@ impl Modules {
         instance: &'static Instance,
     ) -> Result<Function> {
         let index = index(instance);
-        if let Some(function) = self.functions[index].get() {
+        let slot = self.functions.get(index).ok_or_else(|| unknown(instance))?;
+        if let Some(function) = slot.get() {
             return Ok(*function);
         }
         if entered.is_capturing(stream)? != CaptureState::None {
@@ -69,22 +70,35 @@ impl Modules {
             )));
         }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.functions[index].get().is_none() {
+        if slot.get().is_none() {
             let unit = Unit::of(instance);
             let module = self.load(entered, &unit)?;
+            let mut functions = Vec::new();
             for (other, member) in instances::all().iter().enumerate() {
                 if unit.has(member) && (other == index || member.shared <= self.device.max_shared) {
-                    let function = self.function(entered, &module, member)?;
-                    let _ = self.functions[other].set(function);
+                    functions.push((other, self.function(entered, &module, member)?));
                 }
             }
+            // Only now: where one fails, the module goes and its functions with it.
             loaded.push(module);
+            for (other, function) in functions {
+                let _ = self.functions[other].set(function);
+            }
         }
-        self.functions[index].get().copied().ok_or_else(|| unknown(instance))
+        slot.get().copied().ok_or_else(|| unknown(instance))
     }
 
     fn load(&self, entered: &Entered<'_>, unit: &Unit) -> Result<Module> {
         let image = self.images.get(unit)?;
+        match self.load_image(entered, unit, &image) {
+            Err(Error::Architecture(_)) if image.is_from_disk => {
+                self.load_image(entered, unit, &self.images.make_again(unit)?)
+            }
+            result => result,
+        }
+    }
+
+    fn load_image(&self, entered: &Entered<'_>, unit: &Unit, image: &Image) -> Result<Module> {
         let _relaxed = entered.relaxed()?;
         let mut raw: CUmodule = std::ptr::null_mut();
         // SAFETY: a cubin, or PTX that ends in NUL; the driver copies what it needs.
