@@ -201,6 +201,11 @@ impl Sampler {
         }
     }
 
+    /// Whether drawn classes are distinct.
+    pub(crate) fn is_unique(&self) -> bool {
+        self.unique
+    }
+
     /// What the probabilities are, for expected counts that are computed elsewhere.
     pub(crate) fn probabilities(&self) -> Probabilities<'_> {
         match &self.law {

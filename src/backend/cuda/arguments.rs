@@ -278,7 +278,8 @@ mod tests {
                 for name in declaration[of.len()..].split(',') {
                     let name = name.trim_matches([' ', '*', ']']);
                     let (name, elements) = name.split_once('[').map_or((name, None), |(n, e)| (n, Some(e)));
-                    fields.push((name.into(), mirrored(of.trim_end_matches([' ', '*']), is_pointer, elements)));
+                    fields
+                        .push((name.into(), mirrored(of.trim_end_matches([' ', '*']), is_pointer, elements)));
                 }
             }
             (name.trim().into(), fields)

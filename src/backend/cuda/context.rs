@@ -36,18 +36,23 @@ unsafe impl Send for Device {}
 // SAFETY: as above; the driver locks for itself.
 unsafe impl Sync for Device {}
 
+/// How many devices there are, at least 1: none is an error.
+pub(crate) fn count_devices() -> Result<i32> {
+    let driver = Driver::get()?;
+    let mut count = 0;
+    // SAFETY: writes one integer.
+    start(driver, "cuDeviceGetCount", unsafe { (driver.cuDeviceGetCount)(&mut count) })?;
+    match count {
+        0 => Err(Error::NoBackend("backend = 1: the CUDA driver finds no device on this machine".into())),
+        count => Ok(count),
+    }
+}
+
 impl Device {
     /// Opens device `ordinal` and retains its primary context.
     pub(crate) fn open(ordinal: i32) -> Result<Arc<Device>> {
         let driver = Driver::get()?;
-        let mut count = 0;
-        // SAFETY: writes one integer.
-        start(driver, "cuDeviceGetCount", unsafe { (driver.cuDeviceGetCount)(&mut count) })?;
-        if count == 0 {
-            return Err(Error::NoBackend(
-                "backend = 1: the CUDA driver finds no device on this machine".into(),
-            ));
-        }
+        let count = count_devices()?;
         if !(0..count).contains(&ordinal) {
             return Err(Error::InvalidValue(format!("device = {ordinal} is outside [0, {count})")));
         }

@@ -196,7 +196,12 @@ impl Run<'_> {
     pub(super) unsafe fn sort(&self, keys: Address, count: usize) -> Result<()> {
         let Small { sort_block, sort_step, sort_merge, .. } = *self.small;
         let block = sort_block.rows;
-        let args = |run, distance| SortArgs { keys, count: count as i64, run: run as i64, distance: distance as i64 };
+        let args = |run, distance| SortArgs {
+            keys,
+            count: count as i64,
+            run: run as i64,
+            distance: distance as i64,
+        };
         // SAFETY: see `enqueue`.
         unsafe {
             self.queue.cover(sort_block, count, block, &args(0, 0))?;
@@ -278,7 +283,8 @@ impl Run<'_> {
     /// Sums up every row's logits; with them the candidates' rows, where d_inputs will
     /// want that and it costs no second pass.
     unsafe fn pass_over_candidates(&self) -> Result<Parts> {
-        let wants_d_inputs = self.step.gradients.as_ref().is_some_and(|gradients| gradients.d_inputs.is_some());
+        let wants_d_inputs =
+            self.step.gradients.as_ref().is_some_and(|gradients| gradients.d_inputs.is_some());
         match self.plan.route {
             Route::Attend(attend) if wants_d_inputs => {
                 let split = self.plan.row_split(attend.online);
@@ -401,4 +407,3 @@ impl Parts {
         parts.filter(|parts| parts.online).map_or(0, |parts| parts.splits)
     }
 }
-

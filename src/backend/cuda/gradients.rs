@@ -147,7 +147,9 @@ impl Run<'_> {
             pad: 0,
         };
         // SAFETY: the caller's promise.
-        unsafe { self.queue.cover(kernel, parts.chunk.rows, rows_of_block(kernel, plan.shape.dim), &arguments) }
+        unsafe {
+            self.queue.cover(kernel, parts.chunk.rows, rows_of_block(kernel, plan.shape.dim), &arguments)
+        }
     }
 
     /// The labels of rows that have a gradient, ascending by class.
@@ -209,7 +211,8 @@ impl Run<'_> {
             return Ok(Hits::default());
         }
         let plan = self.plan;
-        let hits = Hits { list: buffers.class_list, begin: buffers.class_begin, end: buffers.class_end, width: 0 };
+        let hits =
+            Hits { list: buffers.class_list, begin: buffers.class_begin, end: buffers.class_end, width: 0 };
         let arguments = ClassHitsArgs {
             label_keys: buffers.label_keys,
             labels: plan.labels() as i64,
@@ -234,7 +237,9 @@ impl Run<'_> {
         let (plan, small) = (self.plan, self.small);
         let (sampled, labels) = (plan.shape.sampled, plan.labels());
         let (row_ids, num_rows, capacity) = match outputs.layout {
-            Layout::Sparse { row_ids, num_rows, capacity } => (row_ids as Address, num_rows as Address, capacity),
+            Layout::Sparse { row_ids, num_rows, capacity } => {
+                (row_ids as Address, num_rows as Address, capacity)
+            }
             Layout::Dense => (0, 0, 0),
         };
         let index = MergeIndexArgs {

@@ -1,25 +1,59 @@
 //! The CUDA engine: fused kernels on the caller's stream.
+//!
+//! ```text
+//! engine     checks a call, then puts it on the stream
+//!   plan       arithmetic, kernels, splits, chunks          catalogue, instances
+//!   workspace  where everything lies in the caller's memory
+//!   sampling   candidates drawn ahead, at once, or by the stream
+//!              draw, slots, ahead, capture
+//!   forward    candidates, rows, logits, loss               kernels/{columns,rows,logits,attend,loss}.cuh
+//!   gradients  d_inputs, d_weights, d_biases                kernels/{gradients,attend,merge}.cuh
+//!   chunks     the same for long rows                       kernels/{logits,product}.cuh, cublaslt
+//!   launch     a kernel with its arguments
+//! driver     context, stream, pointers, pinned, graph: libcuda
+//! module     kernels compiled or found                      images, nvrtc, cache, sources, libraries
+//! ```
+//!
+//! Everything goes on the caller's stream. After the first call of its kind a call
+//! allocates nothing on the device and waits for nothing.
 
+mod ahead;
+mod arguments;
 mod cache;
+mod capture;
+mod catalogue;
+mod chunks;
 mod context;
 mod cublaslt;
 mod cublaslt_library;
+mod draw;
 mod driver;
 #[cfg(test)]
 mod driver_tests;
 #[cfg(test)]
 mod emulated;
+mod engine;
+mod forward;
+mod gradients;
 mod graph;
 mod images;
 mod instances;
+mod launch;
 mod libraries;
 mod module;
+#[cfg(test)]
+mod module_tests;
 mod nvrtc;
 mod pinned;
+mod plan;
 mod pointers;
+mod sampling;
+mod slots;
 mod sources;
 mod stream;
+mod workspace;
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use libc::c_void;
@@ -28,38 +62,67 @@ use crate::args::{Problem, Shape};
 use crate::backend::{self, Sample, Step, WorkspaceSize};
 use crate::error::{Error, Result};
 use crate::sampler::Sampler;
+use engine::OnDevice;
 
-pub(crate) struct Engine;
-
-fn absent<T>() -> Result<T> {
-    Err(Error::NoBackend("backend = 1: this library was built without the CUDA engine".into()))
+/// The engine as a handle has it.
+pub(crate) struct Engine {
+    device: ManuallyDrop<OnDevice>,
+    /// The process that made it: CUDA does not survive a fork.
+    process: u32,
 }
 
 /// Whether this machine has what the engine needs.
 pub(crate) fn available() -> Result<()> {
-    absent()
+    context::count_devices().map(|_| ())
 }
 
 impl Engine {
-    pub(crate) fn new(_: i32, _: &Problem, _: &Arc<Sampler>) -> Result<Engine> {
-        absent()
+    pub(crate) fn new(device: i32, problem: &Problem, sampler: &Arc<Sampler>) -> Result<Engine> {
+        let device = ManuallyDrop::new(OnDevice::new(device, problem, sampler)?);
+        Ok(Engine { device, process: std::process::id() })
+    }
+
+    fn in_this_process(&self) -> Result<&OnDevice> {
+        if self.process == std::process::id() {
+            return Ok(&self.device);
+        }
+        Err(Error::InvalidValue(format!(
+            "handle: process {} was forked from {}, and CUDA does not survive a fork; create the handle in the \
+             process that uses it",
+            std::process::id(),
+            self.process
+        )))
     }
 }
 
 impl backend::Engine for Engine {
-    fn check_stream(&self, _: *mut c_void) -> Result<()> {
-        absent()
+    fn check_stream(&self, stream: *mut c_void) -> Result<()> {
+        // SAFETY: one of the caller's streams, or none.
+        unsafe { self.in_this_process()?.check_stream(stream) }.map(|_| ())
     }
 
-    fn workspace_size(&self, _: &Problem, _: &Shape) -> Result<WorkspaceSize> {
-        absent()
+    fn workspace_size(&self, problem: &Problem, shape: &Shape) -> Result<WorkspaceSize> {
+        self.in_this_process()?.workspace_size(problem, shape)
     }
 
-    unsafe fn run(&self, _: &Step<'_>) -> Result<()> {
-        absent()
+    unsafe fn run(&self, step: &Step<'_>) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.in_this_process()?.run(step) }
     }
 
-    unsafe fn sample(&self, _: &Sample<'_>) -> Result<()> {
-        absent()
+    unsafe fn sample(&self, sample: &Sample<'_>) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.in_this_process()?.sample(sample) }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            // SAFETY: not used again.
+            unsafe { ManuallyDrop::drop(&mut self.device) };
+        }
+        // In a forked child neither the threads nor the driver are there to be told; what
+        // is left is the parent's.
     }
 }

@@ -149,10 +149,16 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(machine: &Machine, catalogue: &Catalogue, problem: &Problem, shape: &Shape) -> Result<Plan> {
+    pub(super) fn new(
+        machine: &Machine,
+        catalogue: &Catalogue,
+        problem: &Problem,
+        shape: &Shape,
+    ) -> Result<Plan> {
         if shape.real == Dtype::F64 {
             return Err(Error::Dtype(
-                "inputs_dtype is float64: the CUDA engine computes in float32; float64 is for the CPU engine".into(),
+                "inputs_dtype is float64: the CUDA engine computes in float32; float64 is for the CPU engine"
+                    .into(),
             ));
         }
         check_limits(shape)?;
@@ -217,12 +223,15 @@ impl Plan {
         self.shape.sampled.next_multiple_of(ROW_ELEMENTS)
     }
 
-    /// Whether cuBLASLt multiplies stored probabilities with rows, if there is any. Three
+    /// Whether cuBLASLt can multiply stored probabilities with rows, if there is any. Three
     /// products of halves it does not know, and float32 it would not keep apart from tf32.
-    pub(super) fn uses_library(&self) -> bool {
-        self.machine.library_workspace > 0
-            && matches!(self.arithmetic, Arithmetic::Bf16 | Arithmetic::F16 | Arithmetic::Tf32)
+    pub(super) fn suits_library(&self) -> bool {
+        matches!(self.arithmetic, Arithmetic::Bf16 | Arithmetic::F16 | Arithmetic::Tf32)
             && matches!(self.route, Route::Chunks { .. })
+    }
+
+    pub(super) fn uses_library(&self) -> bool {
+        self.machine.library_workspace > 0 && self.suits_library()
     }
 
     /// Whether a matrix of the caller's already is an operand.
@@ -242,7 +251,8 @@ impl Route {
         if let Some(attend) = width.and_then(|width| family.attend[width]) {
             return Route::Attend(attend);
         }
-        let row = shape.sampled.next_multiple_of(ROW_ELEMENTS) * arithmetic.dtype().size() * arithmetic.planes();
+        let row =
+            shape.sampled.next_multiple_of(ROW_ELEMENTS) * arithmetic.dtype().size() * arithmetic.planes();
         let tile = family.probabilities.rows;
         Route::Chunks { rows: (CHUNK_BYTES / row / tile * tile).max(tile).min(shape.rows) }
     }

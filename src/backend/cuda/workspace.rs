@@ -35,7 +35,11 @@ impl Arena {
     }
 
     /// Lays out several sets of buffers in the same place, which are never in use together.
-    fn overlay<A, B>(&mut self, first: impl FnOnce(&mut Arena) -> A, second: impl FnOnce(&mut Arena) -> B) -> (A, B) {
+    fn overlay<A, B>(
+        &mut self,
+        first: impl FnOnce(&mut Arena) -> A,
+        second: impl FnOnce(&mut Arena) -> B,
+    ) -> (A, B) {
         let start = self.used;
         let first = first(self);
         let end = std::mem::replace(&mut self.used, start);
@@ -160,7 +164,8 @@ impl Gradients {
                     |arena| arena.floats(row_parts * plan.padded_dim),
                     |arena| (arena.floats(class_parts * plan.padded_dim), arena.floats(class_parts)),
                 );
-                (buffers.row_parts, buffers.class_parts, buffers.class_sums) = (row_parts, class_parts, class_sums);
+                (buffers.row_parts, buffers.class_parts, buffers.class_sums) =
+                    (row_parts, class_parts, class_sums);
             }
             Route::Chunks { rows: chunk } => {
                 buffers.row_parts = arena.floats(chunk * plan.padded_dim);
@@ -170,7 +175,8 @@ impl Gradients {
                 buffers.chunk = Chunk {
                     probabilities: planes(plan, elements, arena),
                     col_sums: arena.floats(chunk.div_ceil(plan.family.probabilities.rows) * sampled),
-                    library: arena.take(if plan.uses_library() { plan.machine.library_workspace } else { 0 }, 1),
+                    library: arena
+                        .take(if plan.uses_library() { plan.machine.library_workspace } else { 0 }, 1),
                 };
             }
         }
