@@ -39,13 +39,6 @@ DEV void add_scaled(Eight& sum, float factor, const Eight& value) {
     for (int i = 0; i < 8; i++) sum.x[i] = fmaf(factor, value.x[i], sum.x[i]);
 }
 
-// Calls `use` with an element of the type that `dtype` names.
-template <class Use> DEV void with_dtype(int dtype, Use use) {
-    if (dtype == F32) use(float());
-    else if (dtype == F16) use(f16());
-    else use(bf16());
-}
-
 DEV bool takes_vectors(const void* address) { return (reinterpret_cast<u64>(address) & 15) == 0; }
 
 DEV Eight load_vectors(const float* from) {
@@ -83,36 +76,42 @@ template <class T> DEV void store_eight(T* row, int first, int dim, const Eight&
         if (first + i < dim) row[first + i] = from_float<T>(v.x[i]);
 }
 
-DEV Eight read_eight(const Tensor& from, i64 row, int first, int dim) {
-    Eight v;
-    with_dtype(from.dtype, [&](auto type) {
-        v = load_eight(static_cast<const decltype(type)*>(from.data) + row * from.stride, first, dim);
-    });
-    return v;
+template <class T> DEV const T* elements(const Tensor& from, i64 offset) {
+    return static_cast<const T*>(from.data) + offset;
 }
 
-// Writes, or adds and rounds once.
-DEV void write_eight(void* data, int dtype, i64 offset, int first, int dim, Eight v, bool add) {
-    with_dtype(dtype, [&](auto type) {
-        auto row = static_cast<decltype(type)*>(data) + offset;
-        if (add) add_scaled(v, 1.f, load_eight(row, first, dim));
-        store_eight(row, first, dim, v);
-    });
+DEV Eight read_eight(const Tensor& from, i64 row, int first, int dim) {
+    i64 offset = row * from.stride;
+    if (from.dtype == F32) return load_eight(elements<float>(from, offset), first, dim);
+    if (from.dtype == F16) return load_eight(elements<f16>(from, offset), first, dim);
+    return load_eight(elements<bf16>(from, offset), first, dim);
 }
 
 DEV float read_one(const Tensor& from, i64 index) {
-    float value = 0.f;
-    with_dtype(from.dtype, [&](auto type) {
-        value = to_float(static_cast<const decltype(type)*>(from.data)[index * from.stride]);
-    });
-    return value;
+    i64 offset = index * from.stride;
+    if (from.dtype == F32) return *elements<float>(from, offset);
+    if (from.dtype == F16) return to_float(*elements<f16>(from, offset));
+    return to_float(*elements<bf16>(from, offset));
 }
 
+// Writes, or adds and rounds once.
+template <class T> DEV void write_eight(T* row, int first, int dim, Eight v, bool add) {
+    if (add) add_scaled(v, 1.f, load_eight(row, first, dim));
+    store_eight(row, first, dim, v);
+}
+DEV void write_eight(void* data, int dtype, i64 offset, int first, int dim, const Eight& v, bool add) {
+    if (dtype == F32) write_eight(static_cast<float*>(data) + offset, first, dim, v, add);
+    else if (dtype == F16) write_eight(static_cast<f16*>(data) + offset, first, dim, v, add);
+    else write_eight(static_cast<bf16*>(data) + offset, first, dim, v, add);
+}
+
+template <class T> DEV void write_one(T* to, float value, bool add) {
+    *to = from_float<T>(add ? to_float(*to) + value : value);
+}
 DEV void write_one(void* data, int dtype, i64 index, float value, bool add) {
-    with_dtype(dtype, [&](auto type) {
-        auto to = static_cast<decltype(type)*>(data) + index;
-        *to = from_float<decltype(type)>(add ? to_float(*to) + value : value);
-    });
+    if (dtype == F32) write_one(static_cast<float*>(data) + index, value, add);
+    else if (dtype == F16) write_one(static_cast<f16*>(data) + index, value, add);
+    else write_one(static_cast<bf16*>(data) + index, value, add);
 }
 
 DEV bool is_finite(float x) { return fabsf(x) < infinity(); }

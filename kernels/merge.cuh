@@ -87,7 +87,9 @@ DEV void add_shares(const MergeRowsArgs& a, i64 begin, i64 end, int step, int fi
 }
 
 DEV void add_shares(const MergeRowsArgs& a, i64 begin, i64 end, int step, int first, Eight& sum) {
-    with_dtype(a.inputs.dtype, [&](auto type) { add_shares<decltype(type)>(a, begin, end, step, first, sum); });
+    if (a.inputs.dtype == F32) add_shares<float>(a, begin, end, step, first, sum);
+    else if (a.inputs.dtype == F16) add_shares<f16>(a, begin, end, step, first, sum);
+    else add_shares<bf16>(a, begin, end, step, first, sum);
 }
 
 // One block a piece: groups of threads take every so many labels of it, and their sums are added up.
