@@ -1,0 +1,1 @@
+"""A two-tower recommender with row-sparse updates, trained in JAX on real text."""
