@@ -80,8 +80,9 @@ struct Block {
     RaceCheck* races = nullptr;
 };
 
-// `current` is NULL while no kernel runs on this OS thread.
-inline thread_local std::unique_ptr<Block> block;
+// Of this OS thread; `current` is NULL while no kernel runs. Plain pointers, because every access to a thread_local
+// with a constructor asks whether it has run.
+inline thread_local Block* block = nullptr;
 inline thread_local Thread* current = nullptr;
 
 inline std::string text(const char* format, ...) {
@@ -192,7 +193,7 @@ inline void prepare_block(dim3 index, dim3 grid, dim3 size, size_t dynamic_bytes
         t.done = false, t.waiting = nullptr;
         t.open.clear(), t.groups.clear();
         b.warps[t.warp].live++;
-        t.prepare(thread_entry);
+        t.prepare(thread_entry, i);
     }
 }
 
@@ -208,7 +209,7 @@ inline bool run_warp(int warp, const std::vector<int>& order) {
         current = &t;
         block->counts.switches++;
         t.enter();
-        if (t.overflowed() && block->failure.empty()) block->failure = place() + "stack overflow";
+        if (t.done && t.overflowed() && block->failure.empty()) block->failure = place() + "stack overflow";
         current = nullptr;
         if (!block->failure.empty()) throw Error(block->failure);
     }

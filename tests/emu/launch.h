@@ -13,7 +13,9 @@ namespace emu {
 
 inline void run_blocks(const char* kernel, dim3 grid, dim3 size, size_t shared_bytes, const std::function<void()>& body,
                        const Mode& mode, std::atomic<uint64_t>& next, Counts& counts) {
-    if (!block) block = std::make_unique<Block>();
+    static thread_local std::unique_ptr<Block> owned;
+    if (!owned) owned = std::make_unique<Block>();
+    block = owned.get();
     watch_faults();
     RaceCheck races;
     Block& b = *block;
