@@ -96,7 +96,7 @@ def test_compiler_that_is_named_must_be_there(cache: Path, monkeypatch: pytest.M
 
 
 def test_failing_compiler_is_quoted_and_leaves_nothing(cache: Path) -> None:
-    with pytest.raises(BuildError, match="does not compile(.|\n)*no-such-header.h"):
+    with pytest.raises(BuildError, match=r"does not compile(.|\n)*no-such-header\.h"):
         adapter_path(small_adapter(compile_flags=("-std=c++17", "-include", "no-such-header.h")))
     assert list(cache.iterdir()) == []
 
