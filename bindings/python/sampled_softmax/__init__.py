@@ -15,10 +15,12 @@ of the same name, on the arrays where they lie.
 
 from __future__ import annotations
 
+from ._device import DeviceArray
 from ._errors import SampledSoftmaxError
 from ._gradients import Gradients, RowSparse
 from ._library import LIBRARY as _LIBRARY
 from ._library import version as _version
+from ._place import to_device
 from ._sampler import SampledValues, Sampler
 from .losses import SampledSoftmaxLoss, sampled_softmax_loss, value_and_grad
 from .samplers import (
@@ -35,6 +37,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AccidentalHits",
+    "DeviceArray",
     "Gradients",
     "RowSparse",
     "SampledSoftmaxError",
@@ -48,6 +51,7 @@ __all__ = [
     "library_version",
     "log_uniform_candidate_sampler",
     "sampled_softmax_loss",
+    "to_device",
     "uniform_candidate_sampler",
     "value_and_grad",
 ]

@@ -1,20 +1,25 @@
-"""NumPy arrays checked and brought into a layout that the C interface can express.
+"""Arrays checked and brought into a layout that the C interface can express.
 
-An array that already fits is used as it lies, with a row stride; any other is copied
-once. Whoever calls keeps the returned array alive until the library has returned.
+NumPy's, and those of other libraries in host or device memory (`_foreign`). An array that
+already fits is used as it lies, with a row stride; any other is copied once, on a device by
+way of the host. Whoever calls keeps the returned array alive until the library is done.
 """
 
 from __future__ import annotations
 
 import ctypes
 import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _abi
+from ._device import DeviceArray, put
+from ._foreign import as_array
 
+# In host memory or on a device; what is read of it here, both have.
 Array = NDArray[Any]
 
 _FLOATS: dict[Any, int] = {
@@ -46,7 +51,7 @@ def rows(name: str, value: ArrayLike) -> Rows:
     do not follow one another in a row, or whose rows overlap or run backwards, is
     copied. Raises TypeError (dtype) and ValueError (shape).
     """
-    array = np.asarray(value)
+    array: Any = as_array(value)
     code = _FLOATS.get(array.dtype)
     if code is None:
         array, code = _other_float(name, array)
@@ -61,12 +66,12 @@ def rows(name: str, value: ArrayLike) -> Rows:
     in_row = array.strides[1] == array.itemsize or array.shape[1] == 1
     if in_row and rest == 0 and stride >= array.shape[1] and flags.aligned:
         return Rows(array, code, stride)
-    return Rows(np.array(array, order="C"), code, 0)
+    return Rows(_contiguous(array), code, 0)
 
 
 def floats(name: str, value: ArrayLike, length: int) -> tuple[Array, int]:
     """A contiguous vector of `length` floats and its ``SSL_DTYPE_*``."""
-    array = np.asarray(value)
+    array: Any = as_array(value)
     code = _FLOATS.get(array.dtype)
     if code is None:
         array, code = _other_float(name, array)
@@ -77,21 +82,27 @@ def floats(name: str, value: ArrayLike, length: int) -> tuple[Array, int]:
 
 def cast_floats(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     """Real numbers of any dtype as a contiguous array of `dtype` and exactly `shape`."""
-    array = np.asarray(value)
+    array: Any = as_array(value)
     if array.dtype.kind not in "fiu" and not is_bfloat16(array.dtype):
         raise TypeError(f"{name} has dtype {array.dtype}; real numbers are needed")
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; {shape} is needed")
-    return _contiguous(array.astype(dtype, copy=False))
+    return _contiguous(array if array.dtype == dtype else _on_host(lambda held: held.astype(dtype), array))
 
 
 def integers(name: str, value: ArrayLike) -> Array:
     """Integers as a contiguous int64 or int32 array: narrow dtypes are widened, and
     unsigned ones must fit int64."""
-    array = np.asarray(value)
+    array: Any = as_array(value)
     if array.dtype not in _LABELS:
-        array = _other_integer(name, array)
+        array = _on_host(lambda held: _other_integer(name, held), array)
     return _contiguous(array)
+
+
+def wide_integers(name: str, value: ArrayLike) -> Array:
+    """`integers` as int64."""
+    array = integers(name, value)
+    return array if array.dtype == np.int64 else _on_host(lambda held: held.astype(np.int64), array)  # type: ignore[no-any-return]
 
 
 def labels(name: str, value: ArrayLike, num_true: int) -> Array:
@@ -125,6 +136,8 @@ def integer(name: str, value: SupportsIndex, least: int = 1, most: int = 2**63 -
 
 def address(array: Array) -> int:
     """Where the first element lies."""
+    if isinstance(array, DeviceArray):
+        return array.pointer
     try:
         # Five times as fast as the array interface, but only for arrays that are
         # writable, contiguous and not empty.
@@ -141,11 +154,23 @@ def is_bfloat16(dtype: np.dtype[Any]) -> bool:
     return dtype.name == "bfloat16" and dtype.itemsize == 2
 
 
-def _contiguous(array: Array) -> Array:
+def host(array: Array) -> Array:
+    """An array that is or was on a device, as NumPy's."""
+    return array.numpy() if isinstance(array, DeviceArray) else array
+
+
+def _on_host(change: Callable[[Array], Array], array: Any) -> Any:
+    """What `change` makes of a NumPy array, where `array` is."""
+    if isinstance(array, DeviceArray):
+        return put(change(array.numpy()), array.device)
+    return change(array)
+
+
+def _contiguous(array: Any) -> Array:
     flags = array.flags
     if flags.c_contiguous and flags.aligned:
-        return array
-    return np.array(array, order="C")
+        return array  # type: ignore[no-any-return]
+    return _on_host(lambda held: np.array(held, order="C"), array)  # type: ignore[no-any-return]
 
 
 def _other_float(name: str, array: Array) -> tuple[Array, int]:
@@ -154,7 +179,7 @@ def _other_float(name: str, array: Array) -> tuple[Array, int]:
         return array, _abi.SSL_DTYPE_BFLOAT16
     native = array.dtype.newbyteorder("=")
     if native in _FLOATS:
-        return array.astype(native), _FLOATS[native]
+        return _on_host(lambda held: held.astype(native), array), _FLOATS[native]
     raise TypeError(f"{name} has dtype {array.dtype}; float32, float16, bfloat16 (of ml_dtypes) or float64 is needed")
 
 

@@ -7,7 +7,6 @@ middle of another, take one each.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 
 import numpy as np
@@ -51,15 +50,13 @@ class Frame:
     """Structs for one call. Fields keep their values from call to call, so whoever
     fills one sets every field that it ever sets."""
 
-    __slots__ = ("batch", "candidates", "gradients", "loss", "num_rows", "num_rows_address", "rows", "workspace")
+    __slots__ = ("batch", "candidates", "gradients", "loss", "rows", "workspace")
 
     def __init__(self) -> None:
         self.batch = _abi.ssl_batch()
         self.candidates = _abi.ssl_candidates()
         self.loss = _abi.ssl_loss()
         self.gradients = _abi.ssl_gradients()
-        self.num_rows = ctypes.c_int64()
-        self.num_rows_address = ctypes.addressof(self.num_rows)
         self.rows = Scratch()
         self.workspace = Scratch()
 
@@ -94,14 +91,24 @@ class Frame:
         candidates.num_avoid = num_avoid
         candidates.learned_counts = learned_counts
 
-    def keep_log_sum_exp(self, num_rows: int) -> None:
-        """Room for what the library keeps of forward, [N] float64."""
-        self.loss.log_sum_exp = self.rows.at_least(8 * num_rows)
+    def keep_log_sum_exp(self, num_rows: int, allocate: Allocate | None = None) -> None:
+        """Room for what the library keeps of forward, [N] float64; on a device, memory that
+        `allocate` keeps until the work on the stream is done."""
+        self.loss.log_sum_exp = (allocate or self.rows.at_least)(8 * num_rows)
 
-    def draw(self, num_sampled: int, num_rows: int, num_labels: int, counts_dtype: int, step: int) -> None:
+    def draw(
+        self,
+        num_sampled: int,
+        num_rows: int,
+        num_labels: int,
+        counts_dtype: int,
+        step: int,
+        allocate: Allocate | None = None,
+    ) -> None:
         """Fills `candidates` for a call that draws, with room for ids [S] and expected
-        counts [S] and [N, T] that nobody asked to see. Elements are 8 bytes at most."""
-        start = self.rows.at_least(8 * (num_rows + 2 * num_sampled + num_labels))
+        counts [S] and [N, T] that nobody asked to see, and for what `keep_log_sum_exp`
+        keeps. Elements are 8 bytes at most."""
+        start = (allocate or self.rows.at_least)(8 * (num_rows + 2 * num_sampled + num_labels))
         ids = start + 8 * num_rows
         sampled = ids + 8 * num_sampled
         self.loss.log_sum_exp = start
@@ -118,8 +125,7 @@ class Frame:
         check(LIBRARY.ssl_sample(handle.pointer, self.batch if with_batch else None, self.candidates, stream))
 
     def forward(self, handle: Handle, stream: int | None = None, allocate: Allocate | None = None) -> None:
-        """``ssl_forward``. A workspace on a device comes from `allocate`, which keeps it
-        until the work on the stream is done."""
+        """``ssl_forward``, its workspace from `allocate` on a device."""
         size = handle.workspace_sizes(self.batch)[0]
         workspace = (allocate or self.workspace.at_least)(size)
         check(LIBRARY.ssl_forward(handle.pointer, self.batch, self.candidates, self.loss, workspace, size, stream))

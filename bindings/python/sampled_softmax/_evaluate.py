@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _abi
-from ._arrays import Array, address, cast_floats, integers
+from ._arrays import Array, address, as_array, cast_floats, host, wide_integers
 from ._call import frame
+from ._errors import error_of
 from ._gradients import make_outputs
-from ._handle import Config, cache
+from ._handle import CPU, Config, Engine, cache
 from ._options import Options, Upstream
+from ._place import place_of
 from ._tensors import Tensors, check_tensors
 
 
@@ -41,18 +43,24 @@ def evaluate(
     tensors = check_tensors(
         weights, biases, labels, inputs, options.num_classes, options.num_true, options.sample_weights
     )
+    place = place_of(options.engine, tensors)
     candidates = _candidates(tensors, options)
-    handle = cache.get(_config(options, candidates))
+    tensors = place.take_all(tensors)
+    if candidates is not None:
+        candidates = Candidates(*(place.take("sampled_values", array) for array in candidates))
+    handle = cache.get(_config(options, candidates, place.engine))
     num_rows = tensors.inputs.array.shape[0]
     reduced = options.reduction != _abi.SSL_REDUCTION_NONE
-    loss = np.empty(1 if reduced else num_rows, dtype=tensors.dtype)
+    loss = place.empty((1 if reduced else num_rows,), tensors.dtype)
+    outputs = None
     with frame() as call:
         tensors.set_batch(call.batch, options.ignore_index)
-        call.set_loss(address(loss), None)
+        call.set_loss(address(loss), None, place.status)
         if candidates is None:
-            call.draw(options.num_sampled, num_rows, tensors.labels.size, _counts_dtype(loss), options.step or 0)
+            step = options.step or 0
+            call.draw(options.num_sampled, num_rows, tensors.labels.size, _counts_dtype(loss), step, place.allocate)
         else:
-            call.keep_log_sum_exp(num_rows)
+            call.keep_log_sum_exp(num_rows, place.allocate)
             call.set_candidates(
                 _abi.SSL_CANDIDATES_GIVEN,
                 _counts_dtype(candidates.sampled),
@@ -61,20 +69,42 @@ def evaluate(
                 address(candidates.true),
             )
         if upstream is None:
-            call.forward(handle)
-            return loss[0] if reduced else loss
-        shape = () if reduced else (num_rows,)
-        outputs = make_outputs(tensors, options.num_sampled, upstream.grad_output, shape, upstream.dense)
-        outputs.set_gradients(call, tensors)
-        call.forward_backward(handle)
-        return (loss[0] if reduced else loss), outputs.result(call.num_rows.value)
+            call.forward(handle, allocate=place.allocate)
+        else:
+            shape = () if reduced else (num_rows,)
+            outputs = make_outputs(tensors, options.num_sampled, upstream.grad_output, shape, upstream.dense, place)
+            outputs.set_gradients(call, tensors)
+            call.forward_backward(handle, allocate=place.allocate)
+        status = place.wait()
+    if status:
+        _raise_as_the_cpu_does(status, tensors, options, candidates)
+    value = place.give(loss)
+    if reduced:
+        value = value[0] if isinstance(value, np.ndarray) else value.reshape()
+    return value if outputs is None else (value, outputs.result(place))
+
+
+def _raise_as_the_cpu_does(status: int, tensors: Tensors, options: Options, candidates: Candidates | None) -> None:
+    """A device says that something is wrong with its data, the CPU engine says what."""
+    if candidates is not None:
+        ids, true, sampled = map(host, candidates)
+        options = options._replace(sampled_values=(ids, true, sampled))
+    evaluate(
+        host(tensors.weights.array),
+        None if tensors.biases is None else host(tensors.biases),
+        host(tensors.labels),
+        host(tensors.inputs.array),
+        options._replace(engine=CPU, sample_weights=None),
+        None,
+    )
+    raise error_of(status, "found on the device, and not by the CPU engine")
 
 
 def _counts_dtype(array: Array) -> int:
     return _abi.SSL_DTYPE_FLOAT64 if array.dtype == np.float64 else _abi.SSL_DTYPE_FLOAT32
 
 
-def _config(options: Options, candidates: Candidates | None) -> Config:
+def _config(options: Options, candidates: Candidates | None, engine: Engine) -> Config:
     if isinstance(options.sampler, int) and candidates is None:
         sampler, sampling, seed = options.sampler, _abi.SSL_SAMPLING_UNIQUE, options.seed
     else:
@@ -90,8 +120,8 @@ def _config(options: Options, candidates: Candidates | None) -> Config:
         reduction=options.reduction,
         seed=seed,
         probability_floor=options.probability_floor,
-        backend=options.engine.backend,
-        device=options.engine.device,
+        backend=engine.backend,
+        device=engine.device,
         num_threads=options.num_threads,
     )
 
@@ -103,23 +133,24 @@ def _candidates(tensors: Tensors, options: Options) -> Candidates | None:
     sampler = options.sampler
     if isinstance(sampler, int):
         return None
-    avoid = None
+    # Such a sampler lives on the host, whatever the labels do.
+    avoid, labels = None, host(tensors.labels)
     if options.hits == _abi.SSL_HITS_EXCLUDE:
-        avoid = tensors.labels
+        avoid = labels
         if options.ignore_index is not None:
             avoid = avoid[avoid != options.ignore_index]
     ids, true, sampled = sampler.draw(
-        "labels", tensors.labels, options.step, avoid=avoid, dtype=tensors.dtype, ignore_index=options.ignore_index
+        "labels", labels, options.step, avoid=avoid, dtype=tensors.dtype, ignore_index=options.ignore_index
     )
     return Candidates(ids, true, sampled)
 
 
 def _given(tensors: Tensors, values: Any, num_sampled: int) -> Candidates:
     sampled_candidates, true_expected_count, sampled_expected_count = values
-    ids = integers("sampled_candidates", sampled_candidates).astype(np.int64, copy=False)
+    ids = wide_integers("sampled_candidates", sampled_candidates)
     if ids.shape != (num_sampled,):
         raise ValueError(f"sampled_candidates has shape {ids.shape}; (num_sampled,) = ({num_sampled},) is needed")
-    true, sampled = np.asarray(true_expected_count), np.asarray(sampled_expected_count)
+    true, sampled = as_array(true_expected_count), as_array(sampled_expected_count)
     dtype: np.dtype[Any] = np.dtype(np.float32)
     if true.dtype.itemsize > 4 or sampled.dtype.itemsize > 4:
         dtype = np.dtype(np.float64)

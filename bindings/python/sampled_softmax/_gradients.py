@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _abi
-from ._arrays import Array, address, cast_floats
+from ._arrays import Array, address, cast_floats, host
 from ._call import Frame
+from ._place import Place
 from ._tensors import Tensors
 
 
@@ -42,6 +43,8 @@ class Outputs(NamedTuple):
     d_biases: Array | None
     row_ids: Array | None
     """None: dense."""
+    num_rows: Array | None
+    """[1] int64: how many rows the library wrote; None: dense."""
 
     def set_gradients(self, call: Frame, tensors: Tensors) -> None:
         """Fills the C struct."""
@@ -60,33 +63,43 @@ class Outputs(NamedTuple):
         else:
             gradients.layout = _abi.SSL_GRADIENTS_SPARSE
             gradients.row_ids = address(self.row_ids)
-            gradients.num_rows = call.num_rows_address
+            gradients.num_rows = address(self.num_rows)
             gradients.row_capacity = self.row_ids.size
 
-    def result(self, num_rows: int) -> Gradients:
-        """The public form, of which the library wrote `num_rows` sparse rows."""
-        if self.row_ids is None:
-            return Gradients(self.d_inputs, self.d_weights, self.d_biases)
-        indices = self.row_ids[:num_rows]
-        weights = RowSparse(indices, self.d_weights[:num_rows])
-        biases = None if self.d_biases is None else RowSparse(indices, self.d_biases[:num_rows])
-        return Gradients(self.d_inputs, weights, biases)
+    def result(self, place: Place) -> Gradients:
+        """The public form, once the library is done."""
+        inputs = place.give(self.d_inputs)
+        if self.row_ids is None or self.num_rows is None:
+            biases = None if self.d_biases is None else place.give(self.d_biases)
+            return Gradients(inputs, place.give(self.d_weights), biases)
+        written = int(host(self.num_rows)[0])
+        indices = place.give(self.row_ids[:written])
+        weights = RowSparse(indices, place.give(self.d_weights[:written]))
+        biases = None if self.d_biases is None else RowSparse(indices, place.give(self.d_biases[:written]))
+        return Gradients(inputs, weights, biases)
 
 
 def make_outputs(
-    tensors: Tensors, num_sampled: int, grad_output: ArrayLike | None, loss_shape: tuple[int, ...], dense: bool
+    tensors: Tensors,
+    num_sampled: int,
+    grad_output: ArrayLike | None,
+    loss_shape: tuple[int, ...],
+    dense: bool,
+    place: Place,
 ) -> Outputs:
     """Arrays for the gradients of a loss of `loss_shape`, of which `grad_output` is the
     upstream gradient (None: ones)."""
+    upstream = None
     if grad_output is not None:
-        grad_output = cast_floats("grad_output", grad_output, tensors.dtype, loss_shape)
+        upstream = place.take("grad_output", cast_floats("grad_output", grad_output, tensors.dtype, loss_shape))
     weights, biases = tensors.weights.array, tensors.biases
-    d_inputs = np.empty(tensors.inputs.array.shape, dtype=tensors.inputs.array.dtype)
+    d_inputs = place.empty(tensors.inputs.array.shape, tensors.inputs.array.dtype)
     if dense:
-        d_biases = None if biases is None else np.zeros(biases.shape, dtype=biases.dtype)
-        return Outputs(grad_output, d_inputs, np.zeros(weights.shape, dtype=weights.dtype), d_biases, None)
+        d_biases = None if biases is None else place.zeros(biases.shape, biases.dtype)
+        return Outputs(upstream, d_inputs, place.zeros(weights.shape, weights.dtype), d_biases, None, None)
     num_classes, dim = weights.shape
     capacity = min(num_classes, num_sampled + tensors.labels.size)
-    d_weights = np.empty((capacity, dim), dtype=weights.dtype)
-    d_biases = None if biases is None else np.empty(capacity, dtype=biases.dtype)
-    return Outputs(grad_output, d_inputs, d_weights, d_biases, np.empty(capacity, dtype=np.int64))
+    d_weights = place.empty((capacity, dim), weights.dtype)
+    d_biases = None if biases is None else place.empty((capacity,), biases.dtype)
+    row_ids, num_rows = place.empty((capacity,), np.int64), place.empty((1,), np.int64)
+    return Outputs(upstream, d_inputs, d_weights, d_biases, row_ids, num_rows)

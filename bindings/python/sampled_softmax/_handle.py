@@ -169,21 +169,22 @@ CPU = Engine(_abi.SSL_BACKEND_CPU)
 _DEVICE = re.compile(r"cuda(?::(\d{1,4}))?")
 
 
-def engine_of(device: str) -> Engine:
+def engine_of(device: str) -> Engine | None:
     """The engine for ``device``: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
 
-    ``"auto"`` is what the environment's ``SAMPLED_SOFTMAX_DEVICE`` says, else the CPU.
-    Raises ValueError for a name that is none, and `SampledSoftmaxError` where the
-    library has no such engine or cannot use it here.
+    ``"auto"`` is what the environment's ``SAMPLED_SOFTMAX_DEVICE`` says; None, wherever the
+    arrays are, if that says nothing. Raises ValueError for a name that is none, and
+    `SampledSoftmaxError` where the library has no such engine or cannot use it here.
     """
     if device != "auto":
         return _engine(device, "device")
-    return _engine(os.environ.get("SAMPLED_SOFTMAX_DEVICE") or "cpu", "SAMPLED_SOFTMAX_DEVICE")
+    named = os.environ.get("SAMPLED_SOFTMAX_DEVICE", "auto")
+    return None if named in ("", "auto") else _engine(named, "SAMPLED_SOFTMAX_DEVICE")
 
 
 @functools.cache
 def _engine(name: str, origin: str) -> Engine:
-    if name in ("cpu", "auto"):
+    if name == "cpu":
         return CPU
     found = _DEVICE.fullmatch(name)
     if found is None:

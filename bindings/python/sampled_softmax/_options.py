@@ -40,7 +40,8 @@ class Options(NamedTuple):
     probability_floor: float
     ignore_index: int | None
     sample_weights: ArrayLike | None
-    engine: Engine
+    engine: Engine | None
+    """None: wherever the arrays are."""
     num_threads: int
 
 

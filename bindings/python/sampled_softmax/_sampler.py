@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _abi
-from ._arrays import Array, address, integer, integers, label_dtype
+from ._arrays import Array, address, host, integer, integers, label_dtype, wide_integers
 from ._call import frame
 from ._errors import SampledSoftmaxError
 from ._handle import CPU, Config, Engine, Handle
@@ -152,7 +152,7 @@ class Sampler:
     @learned_counts.setter
     def learned_counts(self, counts: ArrayLike) -> None:
         self._must_learn()
-        array = integers("learned_counts", counts).astype(np.int64, copy=False)
+        array = host(wide_integers("learned_counts", counts))
         if array.shape != (self.range_max,):
             raise ValueError(f"learned_counts has shape {array.shape}; ({self.range_max},) is needed")
         ((engine, handle),) = self._handles.items()
@@ -247,10 +247,11 @@ def draw(
 
     `name` is what the labels are called in a message.
     """
+    labels = host(labels)
     ids = np.empty(handle.config.num_sampled, dtype=np.int64)
     sampled = np.empty(ids.size, dtype=dtype)
     true = np.empty(labels.shape, dtype=dtype)
-    avoided = None if avoid is None else integers("avoid", avoid).astype(np.int64, copy=False)
+    avoided = None if avoid is None else host(wide_integers("avoid", avoid))
     with frame() as call:
         call.set_candidates(
             _abi.SSL_CANDIDATES_DRAW,

@@ -8,7 +8,7 @@ from typing import NamedTuple, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arrays import cast_floats, integer
+from ._arrays import as_array, cast_floats, host, integer
 
 
 class Unigrams(NamedTuple):
@@ -40,7 +40,7 @@ def unigram_options(
 ) -> Unigrams:
     """Checked options. Raises ValueError and TypeError, also where weights are `needed` and
     do not come from exactly one place."""
-    weights = np.asarray(unigrams)
+    weights = host(as_array(unigrams))
     path = os.fspath(vocab_file)
     if needed and bool(path) == bool(weights.size):
         both = "both" if path else "neither"

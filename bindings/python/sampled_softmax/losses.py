@@ -7,7 +7,8 @@ of expected counts Q,
     loss[n] = ln(sum of exp z[n, k] over the T labels and the S sampled classes)
               - mean of z[n, k] over the T labels
 
-Arrays are NumPy's or whatever `numpy.asarray` takes. inputs, weights and biases are
+Arrays are NumPy's, whatever `numpy.asarray` takes, or those of CuPy, Numba, JAX and
+PyTorch, on a CUDA device too (DLPack, `__cuda_array_interface__`). inputs, weights and biases are
 float32, float16 or bfloat16 (of the package ml_dtypes), in any mixture, or all float64;
 labels are of any integer dtype, [N, T], or [N] where T is 1. Rows may lie apart in
 memory; other layouts are copied. The loss is float32, or float64 where the inputs are.
@@ -80,8 +81,11 @@ def sampled_softmax_loss(
         ignore_index: rows whose labels all equal it have loss 0 and gradient 0.
         sample_weights: [N], multiplying the losses; a row of weight 0 adds nothing,
             not even NaN.
-        device: ``"cpu"``, ``"cuda"``, or ``"auto"``: the environment's
-            SAMPLED_SOFTMAX_DEVICE, else the CPU.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:<number>"``, or ``"auto"``: what the
+            environment's SAMPLED_SOFTMAX_DEVICE says, else where the arrays are. NumPy
+            arrays are copied to a device and the results back; where one of the arrays is
+            on it already (`to_device`), the others are copied and the results stay, as
+            `DeviceArray`. Either way the call returns when the work is done.
         num_threads: 0 is the environment's SAMPLED_SOFTMAX_NUM_THREADS, else one for
             each core. The result does not depend on it.
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _abi
-from ._arrays import Array, integer, integers, labels
+from ._arrays import Array, host, integer, integers, labels
 from ._handle import Config, cache, engine_of
 from ._sampler import SAMPLERS, SampledValues, Sampler, draw
 from ._seed import seed_and_step
@@ -194,8 +194,8 @@ def compute_accidental_hits(
         Where a class was sampled more than once, every copy is a hit; TensorFlow
         reports only the last of them and so leaves the others in the softmax.
     """
-    true = labels("true_classes", true_classes, integer("num_true", num_true))
-    sampled = integers("sampled_candidates", sampled_candidates)
+    true = host(labels("true_classes", true_classes, integer("num_true", num_true)))
+    sampled = host(integers("sampled_candidates", sampled_candidates))
     if sampled.ndim != 1:
         raise ValueError(f"sampled_candidates has shape {sampled.shape}; a vector is needed")
     order = np.argsort(sampled, kind="stable")
