@@ -1,5 +1,6 @@
-// What a caller passes, for tests of the small kernels: matrices of any dtype and stride whose last byte lies at a
-// page that cannot be touched, with NaN between the rows, and random numbers that are the same everywhere.
+// What a caller passes, for tests of the small kernels: matrices of any dtype and stride whose last byte
+// lies at a page that cannot be touched, with NaN between the rows, and random numbers that are the same
+// everywhere.
 #pragma once
 #include <cmath>
 #include <vector>
@@ -120,7 +121,8 @@ public:
         }
     }
     double get(i64 i) const {
-        return is_double ? reinterpret_cast<double*>(buffer_.at())[i] : reinterpret_cast<float*>(buffer_.at())[i];
+        return is_double ? reinterpret_cast<double*>(buffer_.at())[i]
+                         : reinterpret_cast<float*>(buffer_.at())[i];
     }
     const void* data() const { return buffer_.at(); }
     int is_double;

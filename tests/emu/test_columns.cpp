@@ -19,7 +19,9 @@ public:
     Packed(i64 rows, i64 dim, Form form)
         : form(form), padded((dim + step(form) - 1) / step(form) * step(form)),
           high(rows, padded, form.planes ? form.dtype : F32), low(rows, padded, BF16) {}
-    double value(i64 row, i64 col) const { return high.get(row, col) + (form.planes == 2 ? low.get(row, col) : 0); }
+    double value(i64 row, i64 col) const {
+        return high.get(row, col) + (form.planes == 2 ? low.get(row, col) : 0);
+    }
     void clear(i64 row) {
         high.fill(row, NAN);
         low.fill(row, NAN);
@@ -83,9 +85,10 @@ static Control check_columns(const Problem& p) {
     SameBits same;
     for (const emu::Mode& mode : emu::modes()) {
         control[0] = clean_control();
-        ColumnsArgs args = {weights.tensor(), p.biased ? biases.tensor() : Tensor{}, keys.data(), 16, (int)sampled,
-                            p.classes, counts.data(), p.counts_double, (int)p.dim, (int)out.padded, p.form.planes,
-                            p.form.dtype, 0, {out.high.data(), out.low.data()}, col_add.data(), control.data()};
+        ColumnsArgs args = {weights.tensor(), p.biased ? biases.tensor() : Tensor{}, keys.data(), 16,
+                            (int)sampled, p.classes, counts.data(), p.counts_double, (int)p.dim,
+                            (int)out.padded, p.form.planes, p.form.dtype, 0, {out.high.data(),
+                            out.low.data()}, col_add.data(), control.data()};
         emu::launch("columns", dim3(blocks(sampled, rows_of_block(out.padded))), dim3(256), 0, args, mode);
         same.check(mode, col_add);
         for (i64 j = 0; j < sampled; j++) {
@@ -100,8 +103,8 @@ static Control check_columns(const Problem& p) {
         double bias = p.biased && on ? biases.get(cls, 0) : 0;
         double want = on ? (bias + std::log(inverse[cls])) / std::log(2.0) : -INFINITY;
         if (on && !std::isfinite(inverse[cls])) want = -INFINITY;
-        CHECK(close(col_add[j], want, 1e-6 * std::max(1.0, std::fabs(want))), "col_add[%lld] = %g, want %g", j,
-              col_add[j], want);
+        CHECK(close(col_add[j], want, 1e-6 * std::max(1.0, std::fabs(want))), "col_add[%lld] = %g, want %g",
+              j, col_add[j], want);
     }
     return control[0];
 }
@@ -162,8 +165,8 @@ TEST(counts_without_a_logarithm_are_reported) {
             emu::Array<float> col_add(100);
             emu::Array<Control> control = emu::Array<Control>::of(std::vector<Control>{clean_control()});
             ColumnsArgs args = {weights.tensor(), Tensor{}, keys.data(), 16, 100, p.classes, counts.data(), 0,
-                                (int)p.dim, (int)out.padded, 0, F32, 0, {out.high.data(), nullptr}, col_add.data(),
-                                control.data()};
+                                (int)p.dim, (int)out.padded, 0, F32, 0, {out.high.data(), nullptr},
+                                col_add.data(), control.data()};
             emu::launch("columns", dim3(blocks(100, rows_of_block(out.padded))), dim3(256), 0, args);
             CHECK(control[0].status == 1008 && control[0].candidates_status == 1008, "status %u for %g",
                   control[0].status, count);
@@ -174,8 +177,8 @@ TEST(counts_without_a_logarithm_are_reported) {
 }
 
 static void pack(const Matrix& from, Packed& out, const float* factor, const emu::Mode& mode) {
-    PackArgs args = {from.tensor(), (int)from.rows, (int)from.cols, (int)out.padded, out.form.planes, out.form.dtype, 0,
-                     factor, {out.high.data(), out.low.data()}};
+    PackArgs args = {from.tensor(), (int)from.rows, (int)from.cols, (int)out.padded, out.form.planes,
+                     out.form.dtype, 0, factor, {out.high.data(), out.low.data()}};
     emu::launch("pack", dim3(blocks(from.rows, rows_of_block(out.padded))), dim3(256), 0, args, mode);
 }
 
@@ -199,7 +202,8 @@ TEST(inputs_are_packed_and_rows_of_factor_0_left_out) {
 }
 
 TEST(rounding_is_to_nearest_even_and_overflow_of_float16_infinite) {
-    std::vector<double> values = {1 + 0x1p-11, 1 + 3 * 0x1p-11, 65519, 65520, -65520, 0x1p-25, 1 + 0x1p-8, 1 + 3 * 0x1p-8};
+    std::vector<double> values = {1 + 0x1p-11, 1 + 3 * 0x1p-11, 65519,      65520,
+                                  -65520,      0x1p-25,         1 + 0x1p-8, 1 + 3 * 0x1p-8};
     Matrix from(1, 8, F32);
     for (i64 k = 0; k < 8; k++) from.set(0, k, values[k]);
     Packed half(1, 8, {1, F16}), brain(1, 8, {1, BF16});
@@ -207,17 +211,20 @@ TEST(rounding_is_to_nearest_even_and_overflow_of_float16_infinite) {
     pack(from, brain, nullptr, emu::Mode());
     std::vector<double> halves = {1, 1 + 0x1p-9, 65504, INFINITY, -INFINITY, 0};
     for (i64 k = 0; k < 6; k++) CHECK(half.high.get(0, k) == halves[k], "float16 %g", half.high.get(0, k));
-    CHECK(brain.high.get(0, 6) == 1 && brain.high.get(0, 7) == 1 + 0x1p-6, "bfloat16 %g", brain.high.get(0, 7));
+    CHECK(brain.high.get(0, 6) == 1 && brain.high.get(0, 7) == 1 + 0x1p-6, "bfloat16 %g",
+          brain.high.get(0, 7));
 }
 
 TEST(planes_add_up_at_the_ends_of_the_range) {
-    std::vector<double> values = {3.4028234663852886e38, -3.4028234663852886e38, 1e-38, 0, INFINITY, -INFINITY, NAN, 1e38};
+    std::vector<double> values = {
+        3.4028234663852886e38, -3.4028234663852886e38, 1e-38, 0, INFINITY, -INFINITY, NAN, 1e38};
     Matrix from(1, 8, F32);
     for (i64 k = 0; k < 8; k++) from.set(0, k, values[k]);
     Packed out(1, 8, {2, BF16});
     pack(from, out, nullptr, emu::Mode());
     for (i64 k = 0; k < 8; k++) {
-        CHECK(close(out.value(0, k), values[k], std::fabs(values[k]) * 0x1p-15 + 1e-40), "%g from %g", out.value(0, k), values[k]);
+        CHECK(close(out.value(0, k), values[k], std::fabs(values[k]) * 0x1p-15 + 1e-40), "%g from %g",
+              out.value(0, k), values[k]);
         CHECK(std::isfinite(out.low.get(0, k)), "low part %g of %g", out.low.get(0, k), values[k]);
     }
 }

@@ -23,8 +23,10 @@ static void check_d_inputs(const Problem& p) {
     for (i64 i = 0; i < p.all_rows * p.num_true; i++) classes.push_back(1 + random.below(p.classes - 1));
     std::vector<u8> states(p.all_rows, ROW_LIVE);
     states[3] = ROW_DEAD, states[9] = ROW_BAD;
-    for (i64 t = 0; t < p.num_true; t++) classes[3 * p.num_true + t] = -100, classes[9 * p.num_true + t] = 1 << 30;
-    emu::Array<float> parts(p.splits * p.rows * p.padded), factor(p.splits * p.all_rows), d_true(p.all_rows * p.num_true);
+    for (i64 t = 0; t < p.num_true; t++)
+        classes[3 * p.num_true + t] = -100, classes[9 * p.num_true + t] = 1 << 30;
+    emu::Array<float> parts(p.splits * p.rows * p.padded), factor(p.splits * p.all_rows),
+        d_true(p.all_rows * p.num_true);
     for (float& x : parts) x = (float)random.uniform();
     for (float& x : factor) x = (float)random.uniform();
     for (float& x : d_true) x = (float)random.uniform();
@@ -39,10 +41,10 @@ static void check_d_inputs(const Problem& p) {
     emu::Array<float> unscale = emu::Array<float>::of(std::vector<float>{0.25f});
     i64 factor_stride = p.one_factor ? 0 : p.all_rows;
     Matrix out(p.all_rows, p.dim, p.out_dtype, p.spare);
-    DInputsArgs args = {parts.data(), p.splits, (int)p.padded, p.factors ? factor.data() : nullptr, factor_stride,
-                        p.scaled ? unscale.data() : nullptr, weights.tensor(), labels.data(), p.labels_dtype,
-                        (int)p.dim, p.first, p.rows, p.num_true, d_true.data(), state.data(), out.data(), out.stride,
-                        p.out_dtype, 0};
+    DInputsArgs args = {parts.data(), p.splits, (int)p.padded, p.factors ? factor.data() : nullptr,
+                        factor_stride, p.scaled ? unscale.data() : nullptr, weights.tensor(), labels.data(),
+                        p.labels_dtype, (int)p.dim, p.first, p.rows, p.num_true, d_true.data(), state.data(),
+                        out.data(), out.stride, p.out_dtype, 0};
     for (const emu::Mode& mode : emu::modes())
         emu::launch("d_inputs", dim3(blocks(p.rows, rows_of_block(p.dim))), dim3(256), 0, args, mode);
     for (i64 n = 0; n < p.all_rows; n++) {
@@ -59,7 +61,9 @@ static void check_d_inputs(const Problem& p) {
             }
             for (i64 t = 0; t < p.num_true && states[n] == ROW_LIVE; t++)
                 if (n != 5) want += d_true[n * p.num_true + t] * weights.get(classes[n * p.num_true + t], k);
-            double bound = 1e-5 + std::fabs(want) * (p.out_dtype == F32 ? 0 : p.out_dtype == F16 ? 0x1p-11 : 0x1p-8);
+            double bound = 1e-5 + std::fabs(want) * (p.out_dtype == F32   ? 0
+                                                     : p.out_dtype == F16 ? 0x1p-11
+                                                                          : 0x1p-8);
             CHECK(close(out.get(n, k), want, bound), "[%lld, %lld] = %g, want %g", n, k, out.get(n, k), want);
         }
     }
@@ -101,7 +105,8 @@ TEST(d_inputs_overflow_to_infinity_in_float16) {
     float d_true = 1;
     u8 state = ROW_LIVE;
     DInputsArgs args = {};
-    args.weights = weights.tensor(), args.labels = labels.data(), args.dim = args.padded_dim = 8, args.rows = 1;
+    args.weights = weights.tensor(), args.labels = labels.data(), args.dim = args.padded_dim = 8,
+    args.rows = 1;
     args.num_true = 1, args.d_true = &d_true, args.state = &state, args.out = out.data(), args.out_stride = 8;
     args.out_dtype = F16;
     emu::launch("d_inputs", dim3(1), dim3(256), 0, args);
@@ -117,10 +122,11 @@ TEST(columns_find_the_rows_that_have_their_class_as_label) {
             for (i64 i = 0; i < labels; i++) classes.push_back(i % 5 ? random.below(50) : -1);
             emu::Array<u64> keys = sorted_keys(ids, 8), label_keys = sorted_keys(classes, 20);
             emu::Array<u32> list(labels), begin(60), end(60);
-            ClassHitsArgs args = {label_keys.data(), labels, num_true, 20, 8, keys.data(), 60, 0,
-                                  list.data(), begin.data(), end.data()};
+            ClassHitsArgs args = {label_keys.data(), labels, num_true, 20, 8, keys.data(), 60, 0, list.data(),
+                                  begin.data(), end.data()};
             for (const emu::Mode& mode : emu::modes())
-                emu::launch("class_hits", dim3(blocks(std::max<i64>(labels, 60), 256)), dim3(256), 0, args, mode);
+                emu::launch("class_hits", dim3(blocks(std::max<i64>(labels, 60), 256)), dim3(256), 0, args,
+                            mode);
             for (int j = 0; j < 60; j++) {
                 std::vector<u32> want;
                 bool first = keys[j] != ~0ull && (j == 0 || keys[j - 1] >> 8 != keys[j] >> 8);
@@ -141,7 +147,8 @@ TEST(sums_of_chunks_are_added_in_order) {
         emu::Array<float> parts(count * 300), total(300);
         for (float& x : parts) x = (float)random.uniform();
         for (int accumulate : {0, 1}) {
-            emu::launch("add_sums", dim3(2), dim3(256), 0, AddSumsArgs{parts.data(), total.data(), count, 300, accumulate, 0});
+            emu::launch("add_sums", dim3(2), dim3(256), 0,
+                        AddSumsArgs{parts.data(), total.data(), count, 300, accumulate, 0});
             for (int c = 0; c < 300; c++) {
                 double want = 0;
                 for (int i = 0; i < count; i++) want += (1 + accumulate) * (double)parts[i * 300 + c];

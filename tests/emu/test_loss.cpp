@@ -1,10 +1,9 @@
-// Loss, log-sum-exp and the factors of the gradients, against float64 over the very logits that the splits' maxima
-// and sums were made of; and the reductions.
+// Loss, log-sum-exp and the factors of the gradients, against float64 over the very logits that the splits'
+// maxima and sums were made of.
 #include "tensors.h"
 #include "loss.cuh"
 
 INSTANTIATE_finish_rows()
-INSTANTIATE_reduce()
 
 static const double OFF = -INFINITY;
 
@@ -23,7 +22,8 @@ static Problem some_problem(i64 num_true, int splits, u64 seed) {
     Problem p;
     p.num_true = num_true, p.splits = splits;
     for (i64 i = 0; i < p.rows * num_true; i++) p.true_logits.push_back(8 * random.uniform());
-    for (i64 i = 0; i < p.rows * p.sampled; i++) p.sampled_logits.push_back((double)(float)(8 * random.uniform()));
+    for (i64 i = 0; i < p.rows * p.sampled; i++)
+        p.sampled_logits.push_back((double)(float)(8 * random.uniform()));
     p.state.assign(p.rows, ROW_LIVE);
     return p;
 }
@@ -82,10 +82,15 @@ struct Outputs {
     emu::Array<float> row_add, coefficient, part_factor, d_true;
 };
 
-static Outputs run(const Problem& p, bool backward, const std::vector<double>& kept_lse, bool gradients = true) {
+static Outputs run(const Problem& p, bool backward, const std::vector<double>& kept_lse,
+                   bool gradients = true) {
     i64 places = p.rows * p.num_true;
-    Outputs o = {emu::Array<float2>(p.rows * p.splits), emu::Array<double>(p.rows), emu::Array<double>(p.rows),
-                 emu::Array<float>(p.rows), emu::Array<float>(p.rows), emu::Array<float>(p.rows * p.splits),
+    Outputs o = {emu::Array<float2>(p.rows * p.splits),
+                 emu::Array<double>(p.rows),
+                 emu::Array<double>(p.rows),
+                 emu::Array<float>(p.rows),
+                 emu::Array<float>(p.rows),
+                 emu::Array<float>(p.rows * p.splits),
                  emu::Array<float>(places)};
     for (int split = 0; split < p.splits; split++)
         for (i64 n = 0; n < p.rows; n++) o.partial[split * p.rows + n] = partial(p, n, split);
@@ -100,12 +105,14 @@ static Outputs run(const Problem& p, bool backward, const std::vector<double>& k
     FinishRowsArgs args = {};
     args.partial = backward ? nullptr : o.partial.data(), args.splits = backward ? 0 : p.splits;
     args.online = p.online && !backward;
-    args.true_logits = logits.data(), args.state = state.data(), args.rows = p.rows, args.num_true = p.num_true;
+    args.true_logits = logits.data(), args.state = state.data(), args.rows = p.rows,
+    args.num_true = p.num_true;
     args.floor = p.floor, args.sample_weights = p.weights.empty() ? Tensor{} : weights.tensor();
     args.grad_output = p.grad_output.empty() ? nullptr : grad_output.data();
     args.grad_stride = p.grad_stride, args.gradients = gradients, args.lse = o.lse.data();
     args.row_loss = backward ? nullptr : o.row_loss.data(), args.row_add = o.row_add.data();
-    args.coefficient = o.coefficient.data(), args.part_factor = o.part_factor.data(), args.d_true = o.d_true.data();
+    args.coefficient = o.coefficient.data(), args.part_factor = o.part_factor.data(),
+    args.d_true = o.d_true.data();
     args.control = &control;
     SameBits loss, lse, d_true, coefficient, factor;
     for (const emu::Mode& mode : emu::modes()) {
@@ -119,7 +126,8 @@ static Outputs run(const Problem& p, bool backward, const std::vector<double>& k
 
 // Relative to the larger of 1 and the value.
 static void near(const char* what, i64 n, double got, double want, double bound) {
-    CHECK(close(got, want, bound * std::max(1.0, std::fabs(want))), "%s of row %lld: %.9g, want %.9g", what, n, got, want);
+    CHECK(close(got, want, bound * std::max(1.0, std::fabs(want))), "%s of row %lld: %.9g, want %.9g", what,
+          n, got, want);
 }
 
 // Forward with gradients, then backward from its log-sum-exp.
@@ -134,11 +142,13 @@ static void check_rows(const Problem& p) {
         near("loss", n, forward.row_loss[n], want.loss, 1e-6);
         for (const Outputs* o : {&forward, &backward}) {
             for (i64 t = 0; t < p.num_true; t++)
-                near("d_true", n, o->d_true[n * p.num_true + t], want.d_true[t], 2e-6 * std::fabs(want.upstream));
+                near("d_true", n, o->d_true[n * p.num_true + t], want.d_true[t],
+                     2e-6 * std::fabs(want.upstream));
             for (i64 j = 0; j < p.sampled; j += 7) {
                 double z2 = p.sampled_logits[n * p.sampled + j] * LOG2_OF_E;
                 double slope = want.upstream == 0 ? 0 : std::exp2(z2 + o->row_add[n]) * o->coefficient[n];
-                double wanted = want.upstream == 0 ? 0 : want.upstream * want.ratio * share(z2 / LOG2_OF_E, want.lse);
+                double wanted =
+                    want.upstream == 0 ? 0 : want.upstream * want.ratio * share(z2 / LOG2_OF_E, want.lse);
                 near("sampled gradient", n, slope, wanted, 2e-6 * std::fabs(want.upstream));
             }
         }
@@ -168,7 +178,8 @@ TEST(weights_and_upstream_gradients_enter_every_factor) {
         p.grad_stride = grad_stride, p.normaliser = 0.125;
         Random random(3);
         for (i64 n = 0; n < p.rows; n++) p.weights.push_back(rounded(2 * random.uniform(), F32));
-        for (i64 n = 0; n < (grad_stride ? p.rows : 1); n++) p.grad_output.push_back(rounded(3 * random.uniform(), F32));
+        for (i64 n = 0; n < (grad_stride ? p.rows : 1); n++)
+            p.grad_output.push_back(rounded(3 * random.uniform(), F32));
         check_rows(p);
     }
 }
@@ -183,7 +194,8 @@ TEST(row_without_upstream_gradient_has_none) {
         p.true_logits[3] = NAN;
         Outputs o = run(p, false, {});
         for (i64 n = 0; n < p.rows; n++) {
-            CHECK(o.coefficient[n] == 0 && o.d_true[n] == 0, "row %lld: %g, %g", n, o.coefficient[n], o.d_true[n]);
+            CHECK(o.coefficient[n] == 0 && o.d_true[n] == 0, "row %lld: %g, %g", n, o.coefficient[n],
+                  o.d_true[n]);
             CHECK(o.part_factor[n] == 0 && std::isfinite(o.row_add[n]), "row %lld: %g", n, o.part_factor[n]);
         }
     }
@@ -197,7 +209,8 @@ TEST(confident_rows_keep_their_relative_precision) {
         Outputs o = run(p, false, {});
         for (i64 n = 0; n < p.rows; n++) {
             double sum = 0;
-            for (i64 j = 0; j < p.sampled; j++) sum += std::exp(p.sampled_logits[n * p.sampled + j] - p.true_logits[n]);
+            for (i64 j = 0; j < p.sampled; j++)
+                sum += std::exp(p.sampled_logits[n * p.sampled + j] - p.true_logits[n]);
             double want = std::log1p(sum);
             CHECK(std::fabs(o.row_loss[n] - want) <= 1e-5 * want, "loss %g, want %g", o.row_loss[n], want);
         }
@@ -216,7 +229,8 @@ TEST(switched_off_classes_leave_or_end_the_row) {
         check_rows(p);
         Outputs o = run(p, false, {});
         CHECK(o.lse[2] == OFF && o.row_loss[2] == INFINITY, "all off: %g, %g", o.lse[2], o.row_loss[2]);
-        CHECK(o.row_loss[1] == INFINITY && std::isfinite(o.lse[1]), "label off: %g, %g", o.lse[1], o.row_loss[1]);
+        CHECK(o.row_loss[1] == INFINITY && std::isfinite(o.lse[1]), "label off: %g, %g", o.lse[1],
+              o.row_loss[1]);
         CHECK(o.d_true[4] == -0.5f && o.d_true[5] == -0.5f, "all off: %g", o.d_true[4]);
         p.floor = 0.1;
         check_rows(p);
@@ -246,7 +260,8 @@ TEST(nan_and_infinity_stay_in_their_row) {
         p.true_logits[2 * 8] = p.true_logits[2 * 8 + 1] = OFF;
         Outputs o = run(p, false, {});
         for (i64 n = 0; n < p.rows; n++) {
-            if (n == 1 || n == 3 || n == 5 || n == 6 || n == 8) CHECK(std::isnan(o.row_loss[n]), "row %lld: %g", n, o.row_loss[n]);
+            if (n == 1 || n == 3 || n == 5 || n == 6 || n == 8)
+                CHECK(std::isnan(o.row_loss[n]), "row %lld: %g", n, o.row_loss[n]);
             else CHECK(o.row_loss[n] == clean.row_loss[n], "row %lld: %g", n, o.row_loss[n]);
         }
     }
@@ -262,7 +277,8 @@ TEST(dead_idle_and_bad_rows_hold_zeros_and_nan) {
             bool bad = n == 2;
             CHECK(bad ? std::isnan(o.row_loss[n]) : o.row_loss[n] == 0, "loss %g", o.row_loss[n]);
             CHECK(bad ? std::isnan(o.lse[n]) : o.lse[n] == 0, "lse %g", o.lse[n]);
-            CHECK(o.coefficient[n] == 0 && o.row_add[n] == 0 && o.d_true[2 * n + 1] == 0, "gradient %g", o.d_true[2 * n]);
+            CHECK(o.coefficient[n] == 0 && o.row_add[n] == 0 && o.d_true[2 * n + 1] == 0, "gradient %g",
+                  o.d_true[2 * n]);
             CHECK(o.part_factor[n] == 0 && o.part_factor[p.rows + n] == 0, "factor %g", o.part_factor[n]);
         }
     }
@@ -272,95 +288,4 @@ TEST(without_gradients_their_arrays_are_not_touched) {
     Outputs o = run(some_problem(2, 2, 9), false, {}, false);
     for (float x : o.d_true) CHECK(float_bits(x) == 0xffffffffu, "d_true %g", x);
     for (float x : o.coefficient) CHECK(float_bits(x) == 0xffffffffu, "coefficient %g", x);
-}
-
-// ---- reduce -------------------------------------------------------------------------------------
-
-struct Reduced {
-    emu::Array<float> loss;
-    emu::Array<Control> control;
-    u32 status;
-};
-
-static Reduced reduce(const std::vector<double>& losses, const std::vector<double>& weights, const std::vector<u8>& states,
-                      int reduction, Control before = clean_control(), const std::vector<double>& coefficients = {},
-                      int half = 0) {
-    i64 rows = (i64)states.size();
-    Reduced r = {emu::Array<float>(reduction ? 1 : rows), emu::Array<Control>(1), 0};
-    emu::Array<double> row_loss = emu::Array<double>::of(losses);
-    emu::Array<u8> state = emu::Array<u8>::of(states);
-    emu::Array<float> coefficient = emu::Array<float>::of(coefficients);
-    Matrix weight((i64)weights.size(), 1, F32);
-    for (size_t n = 0; n < weights.size(); n++) weight.set((i64)n, 0, weights[n]);
-    ReduceArgs args = {losses.empty() && rows ? nullptr : row_loss.data(), state.data(),
-                       coefficients.empty() ? nullptr : coefficient.data(), weights.empty() ? Tensor{} : weight.tensor(),
-                       rows, reduction, half, r.loss.data(), &r.status, r.control.data()};
-    SameBits loss, control;
-    for (const emu::Mode& mode : emu::modes()) {
-        r.control[0] = before;
-        emu::launch("reduce", dim3(1), dim3(1024), 0, args, mode);
-        loss.check(mode, r.loss), control.check(mode, r.control);
-    }
-    return r;
-}
-
-TEST(reductions_weigh_and_leave_out_what_takes_no_part) {
-    for (i64 rows : {0, 1, 3, 1023, 1025, 4000}) {
-        Random random((u64)rows);
-        std::vector<double> losses, weights;
-        std::vector<u8> states;
-        double sum = 0;
-        for (i64 n = 0; n < rows; n++) {
-            bool live = n % 5 != 2;
-            losses.push_back(live ? 3 * random.uniform() : NAN);
-            weights.push_back(rounded(random.uniform() + 1, F32));
-            states.push_back(live ? ROW_LIVE : n % 2 ? ROW_DEAD : ROW_IDLE);
-            if (live) sum += losses[n] * weights[n];
-        }
-        Reduced none = reduce(losses, weights, states, 0);
-        for (i64 n = 0; n < rows; n++) {
-            double want = states[n] == ROW_LIVE ? losses[n] * weights[n] : 0;
-            CHECK(none.loss[n] == (float)want, "loss[%lld] = %g, want %g", n, none.loss[n], want);
-        }
-        Control control = clean_control();
-        CHECK(close(reduce(losses, weights, states, 2).loss[0], sum, 1e-6 * rows), "sum of %lld", rows);
-        control.normaliser = 0.25;
-        CHECK(close(reduce(losses, weights, states, 1, control).loss[0], sum / 4, 1e-6 * rows), "mean of %lld", rows);
-        control.normaliser = 0;
-        CHECK(reduce(losses, weights, states, 1, control).loss[0] == 0, "nothing to average");
-    }
-}
-
-TEST(bad_rows_and_bad_candidates_show_in_the_loss_and_the_status) {
-    std::vector<double> losses = {1, 2, 3};
-    std::vector<u8> states = {ROW_LIVE, ROW_BAD, ROW_DEAD};
-    Control control = clean_control();
-    control.status = 1007;
-    Reduced none = reduce(losses, {}, states, 0, control);
-    CHECK(none.loss[0] == 1 && std::isnan(none.loss[1]) && none.loss[2] == 0 && none.status == 1007, "none");
-    control.normaliser = 0;
-    CHECK(std::isnan(reduce(losses, {}, states, 1, control).loss[0]), "mean with a bad row");
-    CHECK(std::isnan(reduce(losses, {}, states, 2).loss[0]), "sum with a bad row");
-    control.candidates_status = 1007;
-    states[1] = ROW_LIVE;
-    for (int reduction : {0, 1, 2})
-        for (float loss : reduce(losses, {}, states, reduction, control).loss) CHECK(std::isnan(loss), "loss %g", loss);
-    CHECK(std::isnan(reduce({}, {}, {}, 2, control).loss[0]), "bad candidates without rows");
-}
-
-// So that no product with a probability of 1 overflows, nor its unscaling.
-TEST(scale_brings_the_largest_coefficient_below_the_end_of_float16) {
-    std::vector<u8> states(3, ROW_LIVE);
-    for (double most : {1.0, 0.999, -2.0, 3e-5, 1e-30, 1e-45, 3e38, -7e-39}) {
-        for (double other : {0.0, (double)NAN, (double)INFINITY, 0.3 * most}) {
-            Control c = reduce({1, 1, 1}, {}, states, 2, clean_control(), {other, most, -0.5 * most}, 1).control[0];
-            double scaled = std::fabs(rounded(most, F32)) * c.scale_classes;
-            CHECK(scaled < 32768 && (scaled >= 16384 || std::fabs(most) < 1e-33), "%g comes to %g", most, scaled);
-            CHECK((double)c.scale_classes * c.unscale_classes == 1, "scale %g, inverse %g", c.scale_classes, c.unscale_classes);
-        }
-    }
-    for (int half : {0, 1}) {
-        Control c = reduce({}, {}, states, 2, clean_control(), {half ? 0.0 : 4.0, 0, 0}, half).control[0];
-        CHECK(c.scale_classes == 0 && c.unscale_classes == 0, "left as begin set it: %g", c.scale_classes);
-    }
 }

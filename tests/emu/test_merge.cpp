@@ -28,10 +28,18 @@ static Problem some_problem(i64 sampled, i64 labels, u64 seed) {
 
 struct Inputs {
     Inputs(const Problem& p, Random& random)
-        : sampled((i64)p.ids.size()), labels((i64)p.labels.size()), rows((labels + p.num_true - 1) / p.num_true),
-          keys(sorted_keys(p.ids, 12)), label_keys(sorted_keys(p.labels, 16)),
-          inputs(Matrix::random(rows, p.dim, p.inputs_dtype, random, p.spare)), parts(p.splits * sampled * p.padded),
-          sums(p.sum_parts * sampled), d_true(labels), unscale(1), heads(sampled + 1), news(labels + 1) {
+        : sampled((i64)p.ids.size()),
+          labels((i64)p.labels.size()),
+          rows((labels + p.num_true - 1) / p.num_true),
+          keys(sorted_keys(p.ids, 12)),
+          label_keys(sorted_keys(p.labels, 16)),
+          inputs(Matrix::random(rows, p.dim, p.inputs_dtype, random, p.spare)),
+          parts(p.splits * sampled * p.padded),
+          sums(p.sum_parts * sampled),
+          d_true(labels),
+          unscale(1),
+          heads(sampled + 1),
+          news(labels + 1) {
         for (float& x : parts) x = (float)random.uniform();
         for (float& x : sums) x = (float)random.uniform();
         for (float& x : d_true) x = (float)random.uniform();
@@ -67,12 +75,14 @@ static Sums solve(const Problem& p, const Inputs& in) {
         for (int split = 0; split < p.splits; split++)
             for (i64 k = 0; k < p.dim; k++)
                 sum[k] += (double)in.parts[(split * in.sampled + j) * p.padded + k] * in.unscale[0];
-        for (int i = 0; i < p.sum_parts; i++) sum[p.dim] += (double)in.sums[i * in.sampled + j] * in.unscale[0];
+        for (int i = 0; i < p.sum_parts; i++)
+            sum[p.dim] += (double)in.sums[i * in.sampled + j] * in.unscale[0];
     }
     for (i64 i = 0; i < in.labels; i++) {
         if (p.labels[i] < 0) continue;
         std::vector<double>& sum = of(p.labels[i]);
-        for (i64 k = 0; in.d_true[i] != 0 && k < p.dim; k++) sum[k] += in.d_true[i] * in.inputs.get(i / p.num_true, k);
+        for (i64 k = 0; in.d_true[i] != 0 && k < p.dim; k++)
+            sum[k] += in.d_true[i] * in.inputs.get(i / p.num_true, k);
         sum[p.dim] += in.d_true[i];
     }
     return sums;
@@ -81,7 +91,8 @@ static Sums solve(const Problem& p, const Inputs& in) {
 static void check_value(double got, double want, double old, int dtype, const char* what, i64 cls, i64 k) {
     double size = std::max(std::fabs(want), std::fabs(old + want));
     double bound = 3e-5 + size * (dtype == F32 ? 0 : dtype == F16 ? 0x1p-11 : 0x1p-8);
-    CHECK(close(got, old + want, bound), "%s of class %lld, %lld: %g, want %g", what, cls, k, got, old + want);
+    CHECK(close(got, old + want, bound), "%s of class %lld, %lld: %g, want %g", what, cls, k, got,
+          old + want);
 }
 
 static void check_merge(const Problem& p) {
@@ -93,7 +104,8 @@ static void check_merge(const Problem& p) {
     emu::Array<i64> row_ids(p.sparse ? capacity : 0), num_rows(1);
     emu::Array<Control> control(1);
     MergeIndexArgs index = {in.keys.data(), in.label_keys.data(), in.labels, (int)in.sampled, 12, 16, 0,
-                            in.heads.data(), in.news.data(), control.data(), p.sparse ? num_rows.data() : nullptr};
+                            in.heads.data(), in.news.data(), control.data(), p.sparse ? num_rows.data() :
+                            nullptr};
     SameBits same_weights, same_biases;
     for (size_t m = 0; m < p.modes; m++) {
         emu::Mode mode = emu::modes()[m];
@@ -105,18 +117,22 @@ static void check_merge(const Problem& p) {
         control[0] = clean_control();
         MergeRowsArgs args = {};
         args.keys = in.keys.data(), args.label_keys = in.label_keys.data(), args.labels = in.labels;
-        args.num_true = p.num_true, args.num_sampled = (int)in.sampled, args.index_bits = 12, args.label_bits = 16;
+        args.num_true = p.num_true, args.num_sampled = (int)in.sampled, args.index_bits = 12,
+        args.label_bits = 16;
         args.sparse = p.sparse, args.heads = in.heads.data(), args.news = in.news.data();
         args.parts = p.weights ? in.parts.data() : nullptr, args.sums = p.biases ? in.sums.data() : nullptr;
-        args.pieces = p.weights ? pieces.data() : nullptr, args.splits = p.splits, args.sum_parts = p.sum_parts;
-        args.dim = (int)p.dim, args.padded_dim = (int)p.padded, args.unscale = p.scaled ? in.unscale.data() : nullptr;
+        args.pieces = p.weights ? pieces.data() : nullptr, args.splits = p.splits,
+        args.sum_parts = p.sum_parts;
+        args.dim = (int)p.dim, args.padded_dim = (int)p.padded,
+        args.unscale = p.scaled ? in.unscale.data() : nullptr;
         args.inputs = in.inputs.tensor(), args.d_true = in.d_true.data();
         args.row_ids = row_ids.data(), args.capacity = p.sparse ? capacity : 0;
         if (p.weights) args.d_weights = d_weights.data();
         if (p.biases) args.d_biases = d_biases.data();
         args.d_weights_stride = d_weights.stride, args.d_weights_dtype = p.weights_dtype;
         args.d_biases_dtype = p.biases_dtype, args.control = control.data();
-        emu::launch("merge_flags", dim3(blocks(std::max(in.sampled, in.labels), 256)), dim3(256), 0, index, mode);
+        emu::launch("merge_flags", dim3(blocks(std::max(in.sampled, in.labels), 256)), dim3(256), 0, index,
+                    mode);
         emu::launch("merge_index", dim3(1), dim3(1024), 0, index, mode);
         if (p.weights && in.labels >= MERGE_PIECE)
             emu::launch("merge_pieces", dim3((unsigned)(in.labels / MERGE_PIECE)), dim3(256), 0, args, mode);
@@ -130,7 +146,8 @@ static void check_merge(const Problem& p) {
         i64 place = 0;
         for (auto& [cls, sum] : want) {
             i64 row = p.sparse ? place : cls;
-            CHECK(!p.sparse || row_ids[place] == cls, "row_ids[%lld] = %lld, want %lld", place, row_ids[place], cls);
+            CHECK(!p.sparse || row_ids[place] == cls, "row_ids[%lld] = %lld, want %lld", place,
+                  row_ids[place], cls);
             for (i64 k = 0; p.weights && k < p.dim; k++) {
                 double old = p.sparse ? 0 : rounded(0.01 * (double)(cls + k), p.weights_dtype);
                 check_value(d_weights.get(row, k), sum[k], old, p.weights_dtype, "weight", cls, k);
@@ -149,7 +166,8 @@ static void check_merge(const Problem& p) {
         }
         for (i64 r = 0; !p.sparse && r < p.classes; r++)
             if (!want.count(r) && p.dim > 2)
-                CHECK(d_weights.get(r, 2) == rounded(0.01 * (double)(r + 2), p.weights_dtype), "class %lld was touched", r);
+                CHECK(d_weights.get(r, 2) == rounded(0.01 * (double)(r + 2), p.weights_dtype),
+                      "class %lld was touched", r);
     }
 }
 
@@ -159,7 +177,8 @@ TEST(rows_of_every_dtype_length_and_layout) {
     for (int i = 0; i < 18; i++) {
         Problem p = some_problem(50, 40, (u64)i);
         p.dim = dims[i % 9], p.padded = (p.dim + 7) / 8 * 8, p.sparse = i < 9, p.scaled = i % 2;
-        p.inputs_dtype = dtypes[i % 3], p.weights_dtype = dtypes[(i / 3 + 1) % 3], p.biases_dtype = dtypes[i / 2 % 3];
+        p.inputs_dtype = dtypes[i % 3], p.weights_dtype = dtypes[(i / 3 + 1) % 3],
+        p.biases_dtype = dtypes[i / 2 % 3];
         p.num_true = 1 + i % 4, p.spare = i % 4 * 2 % 5;
         check_merge(p);
     }
@@ -182,7 +201,8 @@ TEST(thousands_of_equal_labels_are_summed) {
             for (i64 before : {0, 1, 63, 64}) {
                 Problem p = some_problem(9, 0, 2);
                 p.dim = dim, p.padded = (dim + 3) / 4 * 4, p.modes = run == 1000 ? 4 : 1;
-                for (i64 i = 0; i < before + run + 30; i++) p.labels.push_back(i < before ? 2 : i < before + run ? 7 : 8 + i % 9);
+                for (i64 i = 0; i < before + run + 30; i++)
+                    p.labels.push_back(i < before ? 2 : i < before + run ? 7 : 8 + i % 9);
                 std::reverse(p.labels.begin() + before, p.labels.end());
                 check_merge(p);
             }
@@ -229,15 +249,19 @@ TEST(rows_beyond_the_capacity_are_not_written) {
     emu::Array<i64> row_ids(2), num_rows(1);
     Control control = clean_control();
     Matrix d_biases(2, 1, F32);
-    MergeIndexArgs index = {keys.data(), nullptr, 0, 4, 4, 4, 0, heads.data(), news.data(), &control, num_rows.data()};
+    MergeIndexArgs index = {keys.data(), nullptr,        0, 4, 4, 4, 0, heads.data(), news.data(), &control,
+                            num_rows.data()};
     emu::launch("merge_flags", dim3(1), dim3(256), 0, index);
     emu::launch("merge_index", dim3(1), dim3(1024), 0, index);
     MergeRowsArgs args = {};
     args.keys = keys.data(), args.num_true = 1, args.num_sampled = 4, args.index_bits = args.label_bits = 4;
-    args.sparse = 1, args.heads = heads.data(), args.news = news.data(), args.sums = sums.data(), args.sum_parts = 1;
-    args.dim = args.padded_dim = 8, args.row_ids = row_ids.data(), args.capacity = 2, args.d_biases = d_biases.data();
+    args.sparse = 1, args.heads = heads.data(), args.news = news.data(), args.sums = sums.data(),
+    args.sum_parts = 1;
+    args.dim = args.padded_dim = 8, args.row_ids = row_ids.data(), args.capacity = 2,
+    args.d_biases = d_biases.data();
     args.control = &control;
     emu::launch("merge_rows", dim3(1), dim3(256), 0, args);
-    CHECK(row_ids[0] == 1 && row_ids[1] == 2 && num_rows[0] == 4, "row_ids %lld, %lld", row_ids[0], row_ids[1]);
+    CHECK(row_ids[0] == 1 && row_ids[1] == 2 && num_rows[0] == 4, "row_ids %lld, %lld", row_ids[0],
+          row_ids[1]);
     CHECK(d_biases.get(1, 0) == 1, "d_biases[1] = %g", d_biases.get(1, 0));
 }

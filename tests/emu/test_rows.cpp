@@ -62,10 +62,12 @@ static Found check_rows(const Problem& p, const Control& before = clean_control(
     args.has_ignore_index = p.has_ignore_index, args.ignore_index = p.ignore_index;
     args.rows = p.rows, args.num_true = p.num_true, args.num_classes = p.classes, args.dim = (int)p.dim;
     args.true_counts = counts.data(), args.counts_double = p.counts_double;
-    args.keys = keys.data(), args.index_bits = 12, args.num_sampled = (int)p.ids.size(), args.mask_hits = p.mask_hits;
+    args.keys = keys.data(), args.index_bits = 12, args.num_sampled = (int)p.ids.size(),
+    args.mask_hits = p.mask_hits;
     args.grad_output = p.grad_output.empty() ? nullptr : grad_output.data();
     args.grad_stride = (i64)p.grad_output.size() == p.rows, args.backward = p.backward;
-    args.state = state.data(), args.true_logits = logits.data(), args.hits = hits.data(), args.control = control.data();
+    args.state = state.data(), args.true_logits = logits.data(), args.hits = hits.data(),
+    args.control = control.data();
     SameBits same_state, same_logits, same_hits;
     for (const emu::Mode& mode : emu::modes()) {
         control[0] = before;
@@ -85,7 +87,8 @@ static Found check_rows(const Problem& p, const Control& before = clean_control(
                     if ((i64)(keys[j] >> 12) == label && wanted.insert((u32)j).second) break;
                     else if ((i64)(keys[j] >> 12) == label) break;
             }
-            CHECK(close(logits[place], want, 1e-12), "logit %lld: %.17g, want %.17g", place, logits[place], want);
+            CHECK(close(logits[place], want, 1e-12), "logit %lld: %.17g, want %.17g", place, logits[place],
+                  want);
         }
         std::vector<u32> list(wanted.begin(), wanted.end());
         list.resize(p.num_true, NO_HIT);
@@ -114,7 +117,8 @@ TEST(logits_and_hits_of_every_dtype_and_length) {
 }
 
 TEST(hits_of_many_labels_ascend_and_are_listed_once) {
-    for (i64 num_true : {2, 5, 31, 32, 33, 64, 100}) check_all_live(some_problem(num_true, (u64)num_true, 40));
+    for (i64 num_true : {2, 5, 31, 32, 33, 64, 100})
+        check_all_live(some_problem(num_true, (u64)num_true, 40));
 }
 
 TEST(hits_are_found_among_many_candidates) {
@@ -123,7 +127,8 @@ TEST(hits_are_found_among_many_candidates) {
         p.classes = 4000;
         Random random((u64)sampled);
         for (i64& id : p.ids) id = random.below(4000);
-        for (size_t i = 0; i < p.labels.size(); i++) p.labels[i] = i % 2 ? random.below(4000) : p.ids[i % p.ids.size()];
+        for (size_t i = 0; i < p.labels.size(); i++)
+            p.labels[i] = i % 2 ? random.below(4000) : p.ids[i % p.ids.size()];
         check_all_live(p);
     }
 }
@@ -143,7 +148,10 @@ TEST(ignored_and_weightless_rows_are_not_looked_at) {
     p.nan_rows = {4, 7};
     Found found = check_rows(p);
     for (i64 n = 0; n < 13; n++)
-        CHECK(found.state[n] == (n == 4 ? ROW_DEAD : n == 7 ? ROW_IDLE : ROW_LIVE), "row %lld: %d", n, found.state[n]);
+        CHECK(found.state[n] == (n == 4   ? ROW_DEAD
+                                 : n == 7 ? ROW_IDLE
+                                          : ROW_LIVE),
+              "row %lld: %d", n, found.state[n]);
     CHECK(found.control.status == 0, "status %u", found.control.status);
 }
 
@@ -172,8 +180,14 @@ TEST(bad_labels_and_counts_make_bad_rows) {
         double count;
         u32 status;
     };
-    for (Bad bad : std::vector<Bad>{{50, 1, 1007}, {-1, 1, 1007}, {1 << 30, 1, 1007}, {3, 0, 1008}, {3, NAN, 1008},
-                                    {3, INFINITY, 1008}, {3, -1, 1008}, {-100, 1, 1000}}) {
+    for (Bad bad : std::vector<Bad>{{50, 1, 1007},
+                                    {-1, 1, 1007},
+                                    {1 << 30, 1, 1007},
+                                    {3, 0, 1008},
+                                    {3, NAN, 1008},
+                                    {3, INFINITY, 1008},
+                                    {3, -1, 1008},
+                                    {-100, 1, 1000}}) {
         for (i64 num_true : {1, 3, 40}) {
             if (bad.status == 1000 && num_true == 1) continue;
             for (i64 row : {0, 12}) {
@@ -199,7 +213,8 @@ TEST(bad_candidates_leave_no_row_live) {
     Control spoilt = clean_control();
     spoilt.status = spoilt.candidates_status = 1008;
     Found found = check_rows(p, spoilt);
-    for (i64 n = 0; n < 13; n++) CHECK(found.state[n] == (n == 3 ? ROW_DEAD : ROW_BAD), "row %lld: %d", n, found.state[n]);
+    for (i64 n = 0; n < 13; n++)
+        CHECK(found.state[n] == (n == 3 ? ROW_DEAD : ROW_BAD), "row %lld: %d", n, found.state[n]);
 }
 
 TEST(a_label_that_overflows_float32_is_infinite) {
@@ -235,18 +250,21 @@ TEST(normaliser_is_one_over_the_weights_of_rows_not_ignored) {
                 Labels labels(values, LABELS_I32);
                 emu::Array<Control> control(1);
                 DrawInfo drawn = {9, 1007, 0};
-                BeginArgs args = {weighted ? weights.tensor() : Tensor{}, labels.data(), LABELS_I32, 1, -7, rows, 2,
-                                  mean, 0, weighted ? &drawn : nullptr, control.data()};
+                BeginArgs args = {weighted ? weights.tensor() : Tensor{}, labels.data(), LABELS_I32, 1, -7,
+                                  rows, 2, mean, 0, weighted ? &drawn : nullptr, control.data()};
                 SameBits same;
                 for (const emu::Mode& mode : emu::modes()) {
                     emu::launch("begin", dim3(1), dim3(1024), 0, args, mode);
                     same.check(mode, control);
                 }
                 double want = !mean ? 1 : total == 0 ? 0 : 1 / total;
-                CHECK(close(control[0].normaliser, want, 1e-14), "normaliser %g, want %g", control[0].normaliser, want);
+                CHECK(close(control[0].normaliser, want, 1e-14), "normaliser %g, want %g",
+                      control[0].normaliser, want);
                 u32 status = weighted ? 1007 : 0;
-                CHECK(control[0].status == status && control[0].candidates_status == status, "status of the draw");
-                CHECK(control[0].scale_rows == 32768 && control[0].unscale_rows * 32768 == 1, "scale of rows");
+                CHECK(control[0].status == status && control[0].candidates_status == status,
+                      "status of the draw");
+                CHECK(control[0].scale_rows == 32768 && control[0].unscale_rows * 32768 == 1,
+                      "scale of rows");
                 CHECK(control[0].scale_classes == 1 && control[0].unscale_classes == 1, "scale of classes");
             }
         }

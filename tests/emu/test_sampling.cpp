@@ -17,7 +17,8 @@ static long double probability_of(const Problem& p, i64 cls, const emu::Array<do
 }
 
 static void check_counts(const Problem& p, int labels_dtype) {
-    std::vector<i64> classes = {0, 1, 2, 62, 63, p.classes / 2, p.classes - 2, p.classes - 1, p.classes, -1, -100};
+    std::vector<i64> classes = {0,         1,  2,   62, 63, p.classes / 2, p.classes - 2, p.classes - 1,
+                                p.classes, -1, -100};
     for (i64& cls : classes)
         if (labels_dtype == LABELS_I32 && cls > 2000000000) cls = 5;
     emu::Array<double> table(p.sampler == 2 ? p.classes : 0);
@@ -28,22 +29,25 @@ static void check_counts(const Problem& p, int labels_dtype) {
     for (int is_double : {0, 1}) {
         Matrix narrow(count, 1, F32);
         emu::Array<double> wide(count);
-        TrueCountsArgs args = {labels.data(), labels_dtype, 1, -100, count, p.classes, p.sampled, p.sampler, p.rule, 0.75,
-                               p.sampler == 2 ? table.data() : nullptr, p.rule == 1 ? &info : nullptr,
-                               is_double ? (void*)wide.data() : narrow.data(), is_double, 0};
+        TrueCountsArgs args = {labels.data(), labels_dtype, 1, -100, count, p.classes, p.sampled, p.sampler,
+                               p.rule, 0.75, p.sampler == 2 ? table.data() : nullptr, p.rule == 1 ? &info :
+                               nullptr, is_double ? (void*)wide.data() : narrow.data(), is_double, 0};
         emu::launch("true_counts", dim3(1), dim3(256), 0, args);
         for (i64 i = 0; i < count; i++) {
             i64 cls = classes[i];
             bool is_class = cls >= 0 && cls < p.classes;
             long double prob = is_class ? probability_of(p, cls, table) : 0, want = prob * p.sampled;
-            if (p.rule == 1 && p.tries != p.sampled) want = -std::expm1((long double)p.tries * std::log1p(-prob));
+            if (p.rule == 1 && p.tries != p.sampled)
+                want = -std::expm1((long double)p.tries * std::log1p(-prob));
             if (p.rule == 2) want = 0.75L;
             if (!is_class) want = 0;
             double got = is_double ? wide[i] : narrow.get(i, 0);
             double bound = is_double ? 1e-12 : 1e-7;
             bool tiny = !is_double && want > 0 && want < 1e-38L;
             if (tiny) CHECK(got > 0 && got < 1e-37, "Q of %lld = %g", cls, got);
-            else CHECK(std::fabs(got - (double)want) <= bound * (double)want, "Q of %lld = %.17g, want %.17Lg", cls, got, want);
+            else
+                CHECK(std::fabs(got - (double)want) <= bound * (double)want, "Q of %lld = %.17g, want %.17Lg",
+                      cls, got, want);
         }
     }
 }

@@ -23,7 +23,8 @@ static void sort(emu::Array<u64>& keys, const emu::Mode& mode) {
 static std::vector<u64> some_keys(i64 count, u64 seed) {
     Random random(seed);
     std::vector<u64> keys;
-    for (i64 i = 0; i < count; i++) keys.push_back(random.below(5) ? random.bits() << 8 | (u64)i % 256 : ~0ull);
+    for (i64 i = 0; i < count; i++)
+        keys.push_back(random.below(5) ? random.bits() << 8 | (u64)i % 256 : ~0ull);
     return keys;
 }
 
@@ -35,7 +36,8 @@ TEST(every_power_of_two_is_sorted_in_every_mode) {
         for (const emu::Mode& mode : emu::modes()) {
             emu::Array<u64> keys = emu::Array<u64>::of(given);
             sort(keys, mode);
-            CHECK(std::equal(want.begin(), want.end(), keys.begin()), "%lld keys, %s", count, emu::describe(mode).c_str());
+            CHECK(std::equal(want.begin(), want.end(), keys.begin()), "%lld keys, %s", count,
+                  emu::describe(mode).c_str());
         }
     }
 }
@@ -68,7 +70,8 @@ TEST(keys_leave_out_what_is_no_class_and_report_ids) {
             u64 want = is_class ? (u64)classes[i] << 20 | i : ~0ull;
             CHECK(keys[i] == want, "keys[%zu] = %llx", i, keys[i]);
         }
-        CHECK(control[0].status == 1007 && control[0].candidates_status == 1007, "status %u", control[0].status);
+        CHECK(control[0].status == 1007 && control[0].candidates_status == 1007, "status %u",
+              control[0].status);
     }
 }
 
