@@ -31,7 +31,7 @@ struct Built {
     const char *name, *text;
 };
 const Built built_from[] = {
-#include "kernel_sources.inc"
+#include "instances/kernel_sources.inc"
 };
 
 // Follows #include "..." through the headers; gives every text that belongs to the program.
