@@ -38,16 +38,17 @@ SHIM = Path(os.environ["SAMPLED_SOFTMAX_JAX_LIB"])
 
 import sampled_softmax.jax as ssj  # noqa: E402
 
-JaxError = jax.errors.JaxRuntimeError
+# What a handler refuses; which of them depends on whether JAX ran it at once.
+RUN_ERRORS = (ValueError, jax.errors.JaxRuntimeError)
 
 # Sizes of `make_batches`.
 C, D, N, S = 60, 12, 8, 16
 
 __all__ = [
+    "RUN_ERRORS",
     "SHIM",
     "C",
     "D",
-    "JaxError",
     "N",
     "S",
     "arrays",

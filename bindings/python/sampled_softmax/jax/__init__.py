@@ -23,9 +23,9 @@ functions in `sampled_softmax`, and so are the values, bit for bit. The differen
 * **64 bits.** Ids are int64 where ``jax_enable_x64`` is on, else int32; float64 needs
   it, as everywhere in JAX.
 * **Errors.** What shapes and dtypes show is a ValueError or TypeError when a function is
-  traced. What only the numbers show, such as a label outside [0, C), is a
-  ``jax.errors.JaxRuntimeError`` when it runs, on the CPU; on a GPU the row's loss is NaN
-  and its gradient 0.
+  traced. What only the numbers show, such as a label outside [0, C), is an error when
+  it runs, on the CPU: a ``jax.errors.JaxRuntimeError``, or a ValueError where JAX runs
+  it at once. On a GPU the row's loss is NaN and its gradient 0.
 * **Constants.** inputs, weights and biases are differentiated, once; labels,
   sample_weights and sampled_values are constants, as under ``jax.lax.stop_gradient``.
 * **vmap.** If only what belongs to rows is mapped (inputs, labels, sample_weights,

@@ -78,7 +78,7 @@ def sampled_softmax_loss(
     Raises:
         ValueError: shapes, ranges, unknown names, a missing seed. TypeError: dtypes.
         `sampled_softmax.SampledSoftmaxError`: what the library refuses when traced.
-        jax.errors.JaxRuntimeError: when run, what only the numbers show.
+        jax.errors.JaxRuntimeError or ValueError: when run, what only the numbers show.
     """
     options = _options(
         num_sampled, num_classes, num_true, sampled_values, _hits(remove_accidental_hits), seed, sampler, reduction,

@@ -2,8 +2,8 @@
 
 As those of `sampled_softmax.samplers`, whose draws these are, bit for bit. They run
 under ``jit``; `seed` and all sizes are fixed when a function is traced, `step` may be a
-traced scalar. A label out of range, and an expected count of 0, are a
-``jax.errors.JaxRuntimeError`` when the draw runs.
+traced scalar. A label out of range, and an expected count of 0, are errors when the draw
+runs: a ``jax.errors.JaxRuntimeError``, or a ValueError where JAX runs it at once.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ def learned_unigram_candidate_sampler(
         the caller's, as state is in JAX; a call takes time in proportion to
         range_max. The first three are ``sampled_values`` of a loss.
 
-    On the CPU only. Raises as `uniform_candidate_sampler`; a count below 1 is a
-    ``jax.errors.JaxRuntimeError`` when the draw runs.
+    On the CPU only. Raises as `uniform_candidate_sampler`; a count below 1 is an error
+    when the draw runs.
     """
     config, true = _config("learned_unigram", true_classes, num_true, num_sampled, unique, range_max, seed, None)
     program = Program(_shim.fields_of(config))
