@@ -91,8 +91,15 @@ void Need(bool holds, const Arguments& arguments, int i, const char* name, const
   throw std::runtime_error(std::string(name) + " has shape (" + shape + "); " + wanted + " is needed");
 }
 
+void FillCandidates(const Arguments& arguments, int i, ssl_candidates* candidates) {
+  candidates->ids = static_cast<int64_t*>(arguments.Data(i));
+  candidates->true_expected_count = arguments.Data(i + 1);
+  candidates->counts_dtype = arguments.Float(i + 1);
+  candidates->sampled_expected_count = arguments.Data(i + 2);
+}
+
 // Shapes that were not known when MindSpore compiled; what is known then Python checks.
-void CheckShapes(const Arguments& arguments, int i, const int64_t* settings) {
+void CheckShapes(const Arguments& arguments, int i, int candidates, const int64_t* settings) {
   const int* ndims = arguments.ndims + i;
   int64_t** shapes = arguments.shapes + i;
   Need(ndims[0] == 2 && shapes[0][1] >= 1, arguments, i, "logits", "[N, d]");
@@ -103,16 +110,19 @@ void CheckShapes(const Arguments& arguments, int i, const int64_t* settings) {
        "[" + classes + "]");
   Need(ndims[3] == 2 && shapes[3][0] == shapes[0][0] && shapes[3][1] >= 1, arguments, i + 3, "labels",
        "[" + std::to_string(shapes[0][0]) + ", num_true]");
-  Need(arguments.Count(i + 4) == settings[kNumSampled], arguments, i + 4, "sampled_candidates", "[num_sampled]");
-  Need(arguments.Count(i + 5) == arguments.Count(i + 3), arguments, i + 5, "true_expected_count", "that of labels");
-  Need(arguments.Count(i + 6) == settings[kNumSampled], arguments, i + 6, "sampled_expected_count", "[num_sampled]");
+  Need(arguments.Count(candidates) == settings[kNumSampled], arguments, candidates, "sampled_candidates",
+       "[num_sampled]");
+  Need(arguments.Count(candidates + 1) == arguments.Count(i + 3), arguments, candidates + 1, "true_expected_count",
+       "that of labels");
+  Need(arguments.Count(candidates + 2) == settings[kNumSampled], arguments, candidates + 2, "sampled_expected_count",
+       "[num_sampled]");
 }
 
-// The tensors of a loss, from argument `i` on: inputs, weights, biases, labels, ids, true
-// and sampled expected counts.
-void FillBatch(const Arguments& arguments, int i, const int64_t* settings, ssl_batch* batch,
+// The tensors of a loss: inputs, weights, biases and labels from argument `i` on; ids, true
+// and sampled expected counts from argument `candidates` on.
+void FillBatch(const Arguments& arguments, int i, int candidates_at, const int64_t* settings, ssl_batch* batch,
                ssl_candidates* candidates) {
-  CheckShapes(arguments, i, settings);
+  CheckShapes(arguments, i, candidates_at, settings);
   batch->num_rows = arguments.shapes[i][0];
   batch->dim = arguments.shapes[i][1];
   batch->inputs = arguments.Data(i);
@@ -127,21 +137,18 @@ void FillBatch(const Arguments& arguments, int i, const int64_t* settings, ssl_b
   batch->labels_dtype = arguments.Labels(i + 3);
   batch->has_ignore_index = settings[kHasIgnoreIndex] != 0;
   batch->ignore_index = settings[kIgnoreIndex];
+  FillCandidates(arguments, candidates_at, candidates);
   candidates->source = SSL_CANDIDATES_GIVEN;
-  candidates->counts_dtype = arguments.Float(i + 5);
-  candidates->ids = static_cast<int64_t*>(arguments.Data(i + 4));
-  candidates->true_expected_count = arguments.Data(i + 5);
-  candidates->sampled_expected_count = arguments.Data(i + 6);
 }
 
-// labels, step, settings -> ids, true_expected_count, sampled_expected_count
-void Sample(const Arguments& arguments) {
-  const int64_t* settings = Settings(arguments, 2);
-  Need(arguments.ndims[0] == 2 && arguments.shapes[0][1] >= 1, arguments, 0, "labels", "[N, num_true]");
+// Draws for the labels of argument `labels` into those from argument `drawn` on.
+void Draw(const Arguments& arguments, int labels, int step, int drawn, const int64_t* settings) {
+  Need(arguments.ndims[labels] == 2 && arguments.shapes[labels][1] >= 1, arguments, labels, "labels",
+       "[N, num_true]");
   Config config;
   config.num_classes = settings[kNumClasses];
   config.num_sampled = settings[kNumSampled];
-  config.num_true = arguments.shapes[0][1];
+  config.num_true = arguments.shapes[labels][1];
   config.sampler = static_cast<uint32_t>(settings[kSampler]);
   config.sampling = settings[kUnique] ? SSL_SAMPLING_UNIQUE : SSL_SAMPLING_REPLACEMENT;
   config.hits = settings[kExcludeLabels] ? SSL_HITS_EXCLUDE : SSL_HITS_KEEP;
@@ -151,35 +158,30 @@ void Sample(const Arguments& arguments) {
   config.num_threads = 1;
   ssl_batch batch;
   SSL_INIT(batch);
-  batch.num_rows = arguments.shapes[0][0];
-  batch.labels = arguments.Data(0);
-  batch.labels_dtype = arguments.Labels(0);
+  batch.num_rows = arguments.shapes[labels][0];
+  batch.labels = arguments.Data(labels);
+  batch.labels_dtype = arguments.Labels(labels);
   batch.has_ignore_index = settings[kHasIgnoreIndex] != 0;
   batch.ignore_index = settings[kIgnoreIndex];
   ssl_candidates candidates;
   SSL_INIT(candidates);
   candidates.source = SSL_CANDIDATES_DRAW;
-  candidates.step = static_cast<uint64_t>(*static_cast<const int64_t*>(arguments.params[1]));
-  candidates.ids = static_cast<int64_t*>(arguments.Data(3));
-  candidates.true_expected_count = arguments.Data(4);
-  candidates.counts_dtype = arguments.Float(4);
-  candidates.sampled_expected_count = arguments.Data(5);
+  candidates.step = static_cast<uint64_t>(*static_cast<const int64_t*>(arguments.params[step]));
+  FillCandidates(arguments, drawn, &candidates);
   Check(Functions().sample(HandleOf(config)->get(), &batch, &candidates, nullptr));
 }
 
-// inputs, weights, biases, labels, ids, true_expected_count, sampled_expected_count,
-// settings -> loss, log_sum_exp
-void Forward(const Arguments& arguments) {
-  const int64_t* settings = Settings(arguments, 7);
+// The loss into arguments `loss_at` and the one behind it.
+void Evaluate(const Arguments& arguments, int candidates_at, int loss_at, const int64_t* settings) {
   ssl_batch batch;
   SSL_INIT(batch);
   ssl_candidates candidates;
   SSL_INIT(candidates);
-  FillBatch(arguments, 0, settings, &batch, &candidates);
+  FillBatch(arguments, 0, candidates_at, settings, &batch, &candidates);
   ssl_loss loss;
   SSL_INIT(loss);
-  loss.loss = arguments.Data(8);
-  loss.log_sum_exp = static_cast<double*>(arguments.Data(9));
+  loss.loss = arguments.Data(loss_at);
+  loss.log_sum_exp = static_cast<double*>(arguments.Data(loss_at + 1));
   std::shared_ptr<Handle> handle = HandleOf(LossConfig(settings, arguments.shapes[3][1]));
   size_t size = 0;
   Check(Functions().workspace_size(handle->get(), &batch, &size, nullptr));
@@ -188,14 +190,30 @@ void Forward(const Arguments& arguments) {
   Check(Functions().forward(handle->get(), &batch, &candidates, &loss, workspace.data(), workspace.size(), nullptr));
 }
 
-// grad_output, Forward's eight, log_sum_exp -> d_inputs, d_weights, d_biases
+// labels, step, settings -> ids, true_expected_count, sampled_expected_count
+void Sample(const Arguments& arguments) { Draw(arguments, 0, 1, 3, Settings(arguments, 2)); }
+
+// inputs, weights, biases, labels, ids, true_expected_count, sampled_expected_count,
+// settings -> loss, log_sum_exp
+void Forward(const Arguments& arguments) { Evaluate(arguments, 4, 8, Settings(arguments, 7)); }
+
+// inputs, weights, biases, labels, step, settings -> loss, log_sum_exp, ids,
+// true_expected_count, sampled_expected_count. One operator, so that labels out of range
+// are one error: PYNATIVE_MODE goes on to the next operator after one that failed.
+void DrawForward(const Arguments& arguments) {
+  const int64_t* settings = Settings(arguments, 5);
+  Draw(arguments, 3, 4, 8, settings);
+  Evaluate(arguments, 8, 6, settings);
+}
+
+// grad_output, the eight that Forward takes, log_sum_exp -> d_inputs, d_weights, d_biases
 void Backward(const Arguments& arguments) {
   const int64_t* settings = Settings(arguments, 8);
   ssl_batch batch;
   SSL_INIT(batch);
   ssl_candidates candidates;
   SSL_INIT(candidates);
-  FillBatch(arguments, 1, settings, &batch, &candidates);
+  FillBatch(arguments, 1, 5, settings, &batch, &candidates);
   ssl_loss loss;
   SSL_INIT(loss);
   loss.log_sum_exp = static_cast<double*>(arguments.Data(9));
@@ -244,4 +262,5 @@ int Run(void (*op)(const Arguments&), int wanted, int num_params, void** params,
 
 SAMPLED_SOFTMAX_OP(Sample, 6)
 SAMPLED_SOFTMAX_OP(Forward, 10)
+SAMPLED_SOFTMAX_OP(DrawForward, 11)
 SAMPLED_SOFTMAX_OP(Backward, 13)

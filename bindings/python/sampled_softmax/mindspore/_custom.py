@@ -82,7 +82,7 @@ def library() -> Path:
         return _bound
 
 
-def sample_op(settings: Settings, num_true: int, double: bool) -> Any:
+def sample_op(settings: Settings, num_true: int) -> Any:
     """labels [N, T], step [], settings -> ids [S], expected counts [N, T] and [S]."""
 
     def shapes(labels: Any, _step: Any, _settings: Any) -> Any:
@@ -91,36 +91,15 @@ def sample_op(settings: Settings, num_true: int, double: bool) -> Any:
 
     def dtypes(labels: Any, _step: Any, _settings: Any) -> Any:
         _check_label_dtype(_element(labels))
-        counts = ms.float64 if double else ms.float32
-        return ms.int64, counts, counts
+        return ms.int64, ms.float32, ms.float32
 
-    sample = ops.Custom(f"{library()}:SampledSoftmaxSample", shapes, dtypes, "aot")
-    return _distinct(sample, settings, num_true, double)
+    return _distinct(ops.Custom(f"{library()}:SampledSoftmaxSample", shapes, dtypes, "aot"), settings, num_true)
 
 
 def forward_op(settings: Settings, num_true: int) -> Any:
     """inputs, weights, biases, labels, ids, true and sampled counts, settings -> loss [N]
     or [1], log_sum_exp [N]; with its gradient."""
-    reduced = settings.reduction != _abi.SSL_REDUCTION_NONE
-    path = library()
-
-    def shapes(inputs: Any, weights: Any, biases: Any, labels: Any, *_: Any) -> Any:
-        _check_shapes(settings, num_true, inputs, weights, biases, labels)
-        return (1,) if reduced else (inputs[0],), (inputs[0],)
-
-    def dtypes(inputs: Any, weights: Any, biases: Any, labels: Any, *_: Any) -> Any:
-        _check_dtypes(_element(inputs), _element(weights), _element(biases))
-        _check_label_dtype(_element(labels))
-        return ms.float64 if _element(inputs) == ms.float64 else ms.float32, ms.float64
-
-    def gradient_shapes(_upstream: Any, inputs: Any, weights: Any, biases: Any, *_: Any) -> Any:
-        return inputs, weights, biases
-
-    def gradient_dtypes(_upstream: Any, inputs: Any, weights: Any, biases: Any, *_: Any) -> Any:
-        return _element(inputs), _element(weights), _element(biases)
-
-    backward = ops.Custom(f"{path}:SampledSoftmaxBackward", gradient_shapes, gradient_dtypes, "aot")
-    backward = _distinct(backward, settings, num_true)
+    backward = _backward_op(settings, num_true)
 
     def bprop(
         inputs: Any, weights: Any, biases: Any, labels: Any, ids: Any, true: Any, sampled: Any, settings: Any,
@@ -134,8 +113,63 @@ def forward_op(settings: Settings, num_true: int) -> Any:
             ops.zeros_like(sampled), ops.zeros_like(settings),
         )  # fmt: skip
 
-    forward = ops.Custom(f"{path}:SampledSoftmaxForward", shapes, dtypes, "aot", bprop=bprop)
+    shapes, dtypes = _loss_shapes(settings, num_true), _loss_dtypes
+    forward = ops.Custom(f"{library()}:SampledSoftmaxForward", shapes, dtypes, "aot", bprop=bprop)
     return _distinct(forward, settings, num_true)
+
+
+def draw_forward_op(settings: Settings, num_true: int) -> Any:
+    """inputs, weights, biases, labels, step [], settings -> loss, log_sum_exp, ids [S],
+    expected counts [N, T] and [S]; with its gradient."""
+    backward = _backward_op(settings, num_true)
+    loss_shapes = _loss_shapes(settings, num_true)
+
+    def shapes(inputs: Any, weights: Any, biases: Any, labels: Any, *_: Any) -> Any:
+        loss, rows = loss_shapes(inputs, weights, biases, labels)
+        return loss, rows, (settings.num_sampled,), labels, (settings.num_sampled,)
+
+    def dtypes(inputs: Any, weights: Any, biases: Any, labels: Any, *_: Any) -> Any:
+        loss, rows = _loss_dtypes(inputs, weights, biases, labels)
+        return loss, rows, ms.int64, loss, loss
+
+    def bprop(
+        inputs: Any, weights: Any, biases: Any, labels: Any, step: Any, settings: Any, out: Any, dout: Any
+    ) -> Any:
+        d_inputs, d_weights, d_biases = backward(
+            dout[0], inputs, weights, biases, labels, out[2], out[3], out[4], settings, out[1]
+        )
+        return d_inputs, d_weights, d_biases, ops.zeros_like(labels), ops.zeros_like(step), ops.zeros_like(settings)
+
+    forward = ops.Custom(f"{library()}:SampledSoftmaxDrawForward", shapes, dtypes, "aot", bprop=bprop)
+    return _distinct(forward, settings, num_true)
+
+
+def _backward_op(settings: Settings, num_true: int) -> Any:
+    """Gradients of inputs, weights and biases, each like what it belongs to."""
+
+    def shapes(_upstream: Any, inputs: Any, weights: Any, biases: Any, *_: Any) -> Any:
+        return inputs, weights, biases
+
+    def dtypes(_upstream: Any, inputs: Any, weights: Any, biases: Any, *_: Any) -> Any:
+        return _element(inputs), _element(weights), _element(biases)
+
+    return _distinct(ops.Custom(f"{library()}:SampledSoftmaxBackward", shapes, dtypes, "aot"), settings, num_true)
+
+
+def _loss_shapes(settings: Settings, num_true: int) -> Any:
+    reduced = settings.reduction != _abi.SSL_REDUCTION_NONE
+
+    def shapes(inputs: Any, weights: Any, biases: Any, labels: Any, *_: Any) -> Any:
+        _check_shapes(settings, num_true, inputs, weights, biases, labels)
+        return (1,) if reduced else (inputs[0],), (inputs[0],)
+
+    return shapes
+
+
+def _loss_dtypes(inputs: Any, weights: Any, biases: Any, labels: Any, *_: Any) -> Any:
+    _check_dtypes(_element(inputs), _element(weights), _element(biases))
+    _check_label_dtype(_element(labels))
+    return ms.float64 if _element(inputs) == ms.float64 else ms.float32, ms.float64
 
 
 def _distinct(op: Any, *what: Any) -> Any:

@@ -177,7 +177,7 @@ class _Draw(nn.Cell):
     def __init__(self, settings: Settings, num_true: int) -> None:
         super().__init__()
         self.settings = settings.tensor()
-        self.sample = sample_op(settings, num_true, double=False)
+        self.sample = sample_op(settings, num_true)
 
     def construct(self, labels: Tensor, step: Tensor) -> Any:
         """Ids and expected counts."""

@@ -12,7 +12,7 @@ from .. import _abi
 from .._arrays import integer
 from .._options import check_sampled_values, reduction_code, sampler_code
 from .._seed import MOST
-from ._custom import Settings, forward_op, sample_op
+from ._custom import Settings, draw_forward_op, forward_op
 
 
 class Evaluation(nn.Cell):
@@ -22,10 +22,10 @@ class Evaluation(nn.Cell):
         super().__init__()
         biasless = settings._replace(has_biases=False)
         self.settings, self.biasless = settings.tensor(), biasless.tensor()
-        self.loss = forward_op(settings, num_true)
-        self.loss_without_biases = forward_op(biasless, num_true)
-        self.sample = sample_op(settings, num_true, double=False)
-        self.sample_double = sample_op(settings, num_true, double=True)
+        self.forward = forward_op(settings, num_true)
+        self.forward_biasless = forward_op(biasless, num_true)
+        self.draw_forward = draw_forward_op(settings, num_true)
+        self.draw_forward_biasless = draw_forward_op(biasless, num_true)
         self.no_biases, self.no_biases_double = Tensor([0], ms.float32), Tensor([0], ms.float64)
         self.reduced = settings.reduction != _abi.SSL_REDUCTION_NONE
 
@@ -35,18 +35,18 @@ class Evaluation(nn.Cell):
         """As `SampledSoftmaxLoss`; `step` is an int64 scalar."""
         if labels.ndim == 1:
             labels = labels.reshape((-1, 1))
-        if candidates is None:
-            if logits.dtype == ms.float64:
-                candidates = self.sample_double(labels, step, self.settings)
+        no_biases = self.no_biases_double if logits.dtype == ms.float64 else self.no_biases
+        if candidates is not None:
+            ids, true, sampled = candidates
+            if biases is None:
+                results = self.forward_biasless(logits, weights, no_biases, labels, ids, true, sampled, self.biasless)
             else:
-                candidates = self.sample(labels, step, self.settings)
-        ids, true, sampled = candidates
-        ids, true, sampled = ops.stop_gradient(ids), ops.stop_gradient(true), ops.stop_gradient(sampled)
-        if biases is None:
-            no_biases = self.no_biases_double if logits.dtype == ms.float64 else self.no_biases
-            loss, _ = self.loss_without_biases(logits, weights, no_biases, labels, ids, true, sampled, self.biasless)
+                results = self.forward(logits, weights, biases, labels, ids, true, sampled, self.settings)
+        elif biases is None:
+            results = self.draw_forward_biasless(logits, weights, no_biases, labels, step, self.biasless)
         else:
-            loss, _ = self.loss(logits, weights, biases, labels, ids, true, sampled, self.settings)
+            results = self.draw_forward(logits, weights, biases, labels, step, self.settings)
+        loss = results[0]
         if self.reduced:
             loss = loss.reshape(())
         return loss
