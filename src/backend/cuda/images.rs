@@ -37,6 +37,9 @@ pub(crate) struct Images {
     compiler: Result<Compiler>,
 }
 
+/// What this process has: bytes, and whether they were on disk.
+type Made = HashMap<Key, (Arc<[u8]>, bool)>;
+
 struct Compiler {
     nvrtc: &'static Nvrtc,
     target: Target,
@@ -93,7 +96,7 @@ impl Compiler {
         let image = |(bytes, is_from_disk)| Image { bytes, origin: self.nvrtc.to_string(), is_from_disk };
 
         // Held while compiling: of several handles that want the same, one compiles.
-        static MADE: Mutex<Option<HashMap<Key, (Arc<[u8]>, bool)>>> = Mutex::new(None);
+        static MADE: Mutex<Option<Made>> = Mutex::new(None);
         let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
         let made = made.get_or_insert_default();
         if let Some(found) = made.get(&key).filter(|(_, is_from_disk)| earlier || !is_from_disk) {

@@ -112,3 +112,7 @@ fn listed(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     paths.sort_unstable_by(|first, second| second.cmp(first));
     paths
 }
+
+#[cfg(test)]
+#[path = "libraries_tests.rs"]
+mod tests;

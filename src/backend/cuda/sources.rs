@@ -36,6 +36,7 @@ impl Unit {
     }
 
     /// Whether an architecture has what its kernels use: tensor cores begin with 8.0.
+    #[cfg_attr(not(test), allow(dead_code))] // the build script's
     pub(crate) fn runs_on(&self, arch: u32) -> bool {
         match self {
             Unit::Matrix(instance) => arch >= 80 || instance.arguments.starts_with("Fma"),
@@ -67,6 +68,7 @@ impl Unit {
 }
 
 /// All there are.
+#[cfg_attr(not(test), allow(dead_code))] // the build script's
 pub(crate) fn units() -> Vec<Unit> {
     let mut units = vec![Unit::Small];
     units.extend(instances::all().iter().map(Unit::of).filter(|unit| *unit != Unit::Small));
