@@ -102,6 +102,8 @@ pub struct Case {
     pub types: Types,
     pub gaps: Gaps,
     pub num_threads: u32,
+    pub backend: u32,
+    pub precision: u32,
 }
 
 impl Case {
@@ -130,6 +132,8 @@ impl Case {
             types: Types::all(F32),
             gaps: Gaps::default(),
             num_threads: 1,
+            backend: SSL_BACKEND_CPU,
+            precision: SSL_PRECISION_DEFAULT,
         }
     }
 
@@ -172,6 +176,8 @@ impl Case {
 
     pub fn config(&self) -> ssl_config {
         ssl_config {
+            backend: self.backend,
+            precision: self.precision,
             num_threads: self.num_threads,
             num_classes: self.classes as i64,
             num_sampled: self.sampled() as i64,

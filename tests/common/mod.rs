@@ -1,6 +1,6 @@
 //! What the tests of the C ABI share: losses to compute (`case`), the buffers and
-//! structs of a call (`buffer`, `call`), and how far a result may lie from the float64
-//! reference (`compare`).
+//! structs of a call (`buffer`, `call`), how far a result may lie from the float64
+//! reference (`compare`), and a process of its own under the emulator (`emulated`).
 // Every test binary compiles this and uses its own part of it.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
@@ -9,13 +9,17 @@ mod call;
 mod case;
 mod compare;
 pub mod drawing;
+pub mod emulated;
 mod handle;
 mod outputs;
 
 pub use buffer::{Buffer, round, unit_roundoff};
 pub use call::{Arguments, Call, default_config};
 pub use case::{Case, Gaps, Random, Types};
-pub use compare::{assert_close, assert_matches_reference, central_differences, weight_gradients};
+pub use compare::{
+    Accuracy, assert_close, assert_matches_reference, assert_matches_reference_within, central_differences,
+    weight_gradients,
+};
 pub use handle::{Failure, Handle, check, last_error};
 pub use outputs::Outputs;
 
