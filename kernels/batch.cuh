@@ -9,8 +9,11 @@ constexpr double LN_2 = 0.69314718055994530942, LOG2_OF_E = 1.442695040888963407
 
 DEV void report(Control* control, u32 status) { atomic_max(&control->status, status); }
 
-// Something is wrong with the candidates themselves, so with every row.
+// Something is wrong with the candidates themselves, so with every row. What a failed draw reported is the
+// reason of what kernels then find, and stays.
 DEV void report_candidates(Control* control, u32 status) {
+    u32 known = control->candidates_status;
+    if (known && known != STATUS_LABEL_RANGE && known != STATUS_EXPECTED_COUNT) return;
     report(control, status);
     atomic_max(&control->candidates_status, status);
 }
