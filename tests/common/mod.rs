@@ -1,6 +1,6 @@
 //! What the tests of the C ABI share: losses to compute (`case`), the buffers and
 //! structs of a call (`buffer`, `call`), how far a result may lie from the float64
-//! reference (`compare`), and a process of its own under the emulator (`emulated`).
+//! reference (`compare`), and a process of its own under the emulator (`emulated`, `driver`).
 // Every test binary compiles this and uses its own part of it.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
@@ -9,6 +9,7 @@ mod call;
 mod case;
 mod compare;
 pub mod drawing;
+pub mod driver;
 pub mod emulated;
 mod handle;
 mod outputs;
