@@ -33,6 +33,11 @@ inline std::vector<Test>& tests() {
     return all;
 }
 inline int failures = 0;
+// With EMU_STOP the first failure ends the program.
+inline void count_failure() {
+    failures++;
+    if (getenv("EMU_STOP")) _exit(1);
+}
 
 // Every way to order threads and land copies that a test should see.
 inline std::vector<Mode> modes() {
@@ -84,10 +89,10 @@ inline bool refused(const char* words, const std::function<void()>& run, std::st
 #define CHECK(condition, ...)                                                                             \
     do {                                                                                                  \
         if (!(condition)) {                                                                               \
-            emu::failures++;                                                                              \
             fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition);                               \
             fprintf(stderr, __VA_ARGS__);                                                                 \
             fprintf(stderr, "\n");                                                                        \
+            emu::count_failure();                                                                         \
         }                                                                                                 \
     } while (0)
 
@@ -121,8 +126,8 @@ int main(int count, char** words) {
         try {
             test.run();
         } catch (const emu::Error& e) {
-            emu::failures++;
             fprintf(stderr, "%s\n", e.what());
+            emu::count_failure();
         }
         if (emu::failures > before) fprintf(stderr, "FAILED %s\n", test.name);
         run++;
