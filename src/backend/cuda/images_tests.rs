@@ -4,7 +4,7 @@
 use std::fs;
 
 use super::*;
-use crate::backend::cuda::sources;
+use crate::backend::cuda::{instances, sources};
 
 const CUDA_13: i32 = 13_000;
 
@@ -125,22 +125,45 @@ fn the_second_process_takes_kernels_from_the_cache() {
     fs::remove_dir_all(&folder).unwrap();
 }
 
+/// All instances are compiled by the compile table; here one of each kernel, as they go to
+/// a device with tensor cores and to one without.
 #[test]
-fn every_kernel_compiles_for_the_oldest_and_the_newest_architecture() {
+fn a_compiled_module_has_the_entry_points_of_its_instances() {
     let Some(places) = real() else { return };
     for arch in [75, 90] {
         let (nvrtc, target) = choose(arch, CUDA_13, &places).unwrap();
+        let mut kernels = Vec::new();
         for unit in sources::units().into_iter().filter(|unit| unit.runs_on(arch)) {
+            let members: Vec<_> = instances::all().iter().filter(|instance| unit.has(instance)).collect();
+            if kernels.contains(&members[0].kernel) {
+                continue;
+            }
+            kernels.push(members[0].kernel);
             let source = unit.source(HEADERS).unwrap();
-            let image = nvrtc
-                .compile(&source, HEADERS, target)
-                .unwrap_or_else(|error| panic!("{}: {error}", unit.name()));
+            let image = nvrtc.compile(&source, HEADERS, target);
+            let image = image.unwrap_or_else(|error| panic!("{}: {error}", unit.name()));
             let symbols = String::from_utf8_lossy(&image);
-            for instance in
-                crate::backend::cuda::instances::all().iter().filter(|instance| unit.has(instance))
-            {
+            for instance in members {
                 assert!(symbols.contains(&format!(".text.{}\0", instance.symbol())), "{}", instance.symbol());
             }
+        }
+        assert_eq!(kernels.len(), 4, "{kernels:?}");
+    }
+}
+
+#[cfg(feature = "aot")]
+#[test]
+fn every_module_was_compiled_ahead_for_every_architecture() {
+    let mut archs: Vec<u32> = COMPILED.iter().map(|(arch, ..)| *arch).collect();
+    archs.dedup();
+    assert!(!archs.is_empty());
+    let nowhere = Places { file: Some("/none".into()), ..Places::default() };
+    for arch in archs {
+        let images = Images::with(arch, CUDA_13, &nowhere, None, COMPILED).unwrap();
+        for unit in sources::units().into_iter().filter(|unit| unit.runs_on(arch)) {
+            let image = images.get(&unit).unwrap();
+            assert!(image.bytes.starts_with(b"\x7fELF"), "{} for sm_{arch}", unit.name());
+            assert!(image.origin.starts_with("NVRTC"), "{}", image.origin);
         }
     }
 }

@@ -13,9 +13,8 @@ type Code = c_int;
 type SizeOf = unsafe extern "C" fn(Program, *mut usize) -> Code;
 type BytesOf = unsafe extern "C" fn(Program, *mut c_char) -> Code;
 
-/// Language of the kernels, and nothing that changes what they compute. A lambda in a
-/// kernel is the device's; NVRTC takes it for the host's without being told.
-const FLAGS: [&str; 2] = ["--std=c++17", "--device-as-default-execution-space"];
+/// Language of the kernels, and nothing that changes what they compute.
+const FLAGS: [&str; 1] = ["--std=c++17"];
 
 /// What to compile for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
