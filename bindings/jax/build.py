@@ -5,16 +5,19 @@
 writes ``libsampled_softmax_jax.so`` into DIRECTORY, by default ``target/release``, where
 `sampled_softmax.jax` looks for it. It needs a C++17 compiler (the environment's ``CXX``,
 else c++) and XLA's headers, which come with jaxlib: those of the Python that runs this,
-or of the folder that the environment's ``XLA_FFI_INCLUDE`` names. What it makes depends
-on neither a Python nor a JAX version: the interface is XLA's C interface for foreign
-functions, whose versions stay supported.
+or of the folder that the environment's ``XLA_FFI_INCLUDE`` names. What it makes depends on
+no Python version, and runs with that jaxlib and later ones: XLA keeps taking older
+versions of its interface for foreign functions, and refuses newer ones. What is to be
+given to others is therefore built with the headers of the oldest JAX that it is for.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -23,8 +26,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+NATIVE = HERE.parent / "native"
 FILE_NAME = "libsampled_softmax_jax.so"
-SOURCES = ("sampled_softmax_jax.cc", "library.h", "handles.h", "scratch.h", "buffers.h", "driver.h", "frame.h",
+SOURCES = ("sampled_softmax_jax.cc", "library.h", "handles.h", "buffers.h", "driver.h", "frame.h",
            "exports.map")  # fmt: skip
 
 
@@ -49,6 +53,26 @@ def xla_include() -> Path:
     return folder
 
 
+def xla_version(include: Path) -> tuple[int, int]:
+    """The version of XLA's interface for foreign functions that headers declare."""
+    text = (include / "xla" / "ffi" / "api" / "c_api.h").read_text()
+    found = dict(re.findall(r"^#define XLA_FFI_API_(MAJOR|MINOR) (\d+)$", text, re.MULTILINE))
+    return int(found["MAJOR"]), int(found["MINOR"])
+
+
+def is_current(output: Path, include: Path) -> bool:
+    """Whether what lies there came from these sources, and suits these headers."""
+    sources = [HERE / name for name in SOURCES] + [
+        NATIVE / "workspace.h",
+        ROOT / "include" / "sampled_softmax.h",
+        Path(__file__),
+    ]
+    if not output.is_file() or output.stat().st_mtime < max(source.stat().st_mtime for source in sources):
+        return False
+    packed = ctypes.CDLL(str(output)).sampled_softmax_jax_xla_version()
+    return (packed >> 16, packed & 0xFFFF) <= xla_version(include)
+
+
 def compiler() -> list[str]:
     """The C++ compiler's command. Raises `BuildError`."""
     command = shlex.split(os.environ.get("CXX") or "c++")
@@ -58,20 +82,20 @@ def compiler() -> list[str]:
 
 
 def build(directory: Path) -> Path:
-    """Compiles into `directory`, unless what lies there is newer than the sources.
+    """Compiles into `directory`, unless what lies there will do.
 
     Returns the library's path. Raises `BuildError`.
     """
     output = directory / FILE_NAME
-    sources = [HERE / name for name in SOURCES] + [ROOT / "include" / "sampled_softmax.h", Path(__file__)]
-    if output.is_file() and output.stat().st_mtime >= max(source.stat().st_mtime for source in sources):
+    include = xla_include()
+    if is_current(output, include):
         return output
-    command, include = compiler(), xla_include()
+    command = compiler()
     directory.mkdir(parents=True, exist_ok=True)
     # Written beside and renamed: a process that has the old one mapped keeps it.
     partial = output.with_name(f"{FILE_NAME}.{os.getpid()}")
     arguments = ["-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-ffunction-sections"]
-    arguments += ["-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}", "-isystem", str(include)]
+    arguments += ["-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}", f"-I{NATIVE}", "-isystem", str(include)]
     # The C++ library goes in, as far as it is used, so that the oldest Linux that the
     # wheel is for need not have the one of the compiler; and only our names come out.
     arguments += ["-static-libstdc++", "-Wl,--gc-sections", "-s"]

@@ -21,7 +21,7 @@
 #include "driver.h"
 #include "frame.h"
 #include "handles.h"
-#include "scratch.h"
+#include "workspace.h"
 
 namespace sampled_softmax::jax {
 namespace {
@@ -40,9 +40,9 @@ class Call {
     if (frame.place.backend == SSL_BACKEND_CPU) {
       size_t forward = 0, backward = 0;
       check(library.workspace_size(handle.get(), &batch, &forward, &backward));
-      scratch_ = std::make_unique<Scratch>(std::max(forward, backward));
-      workspace_ = scratch_->data();
-      workspace_size_ = scratch_->size();
+      host_workspace_.Take(std::max(forward, backward));
+      workspace_ = host_workspace_.data();
+      workspace_size_ = host_workspace_.size();
     } else {
       workspace_ = data_of(workspace);
       workspace_size_ = workspace.size_bytes();
@@ -77,7 +77,9 @@ class Call {
 
  private:
   std::vector<int64_t> loss_shape_;
-  std::unique_ptr<Scratch> scratch_;
+  // Of the adapters' own, since XLA would map and unmap it with every call; on a GPU,
+  // where XLA keeps its memory, it is a buffer of XLA's.
+  sampled_softmax_native::Workspace host_workspace_;
   void* workspace_;
   size_t workspace_size_;
 };
@@ -244,6 +246,12 @@ SAMPLED_SOFTMAX_CUDA_HANDLER(forward_backward, xla::ffi::Traits::kCmdBufferCompa
 // The header this was compiled with, as `ssl_version` packs it.
 extern "C" SAMPLED_SOFTMAX_EXPORT uint32_t sampled_softmax_jax_version() {
   return SSL_ABI_VERSION_MAJOR << 16 | SSL_ABI_VERSION_MINOR << 8 | SSL_ABI_VERSION_PATCH;
+}
+
+// The version of XLA's interface for foreign functions that this was compiled with. XLA
+// takes older ones, and refuses newer ones.
+extern "C" SAMPLED_SOFTMAX_EXPORT uint32_t sampled_softmax_jax_xla_version() {
+  return XLA_FFI_API_MAJOR << 16 | XLA_FFI_API_MINOR;
 }
 
 // Takes the addresses of the library's functions, in the order of `Library`.

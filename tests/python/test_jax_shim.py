@@ -36,7 +36,7 @@ def test_only_our_names_are_exported() -> None:
     }
     handlers |= {f"sampled_softmax_{name}_cuda" for name in ("sample", "forward", "backward", "forward_backward")}
     assert symbols == handlers | {
-        f"sampled_softmax_jax_{name}" for name in ("version", "bind", "name_unigrams", "prepare")
+        f"sampled_softmax_jax_{name}" for name in ("version", "xla_version", "bind", "name_unigrams", "prepare")
     }
 
 
@@ -63,6 +63,28 @@ def test_a_file_that_is_no_library_is_named(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.so"
     wrong.write_text("no library")
     assert f"{wrong} cannot be loaded" in failing(IMPORT, SAMPLED_SOFTMAX_JAX_LIB=str(wrong))
+
+
+def test_a_jax_that_is_too_old_is_told_before_it_breaks(tmp_path: Path) -> None:
+    """Registering newer handlers would keep JAX's CPU backend from starting."""
+    header = tmp_path / "xla" / "ffi" / "api" / "c_api.h"
+    header.parent.mkdir(parents=True)
+    header.write_text("#define XLA_FFI_API_MAJOR 0\n#define XLA_FFI_API_MINOR 1\n")
+    older = f"import jax; jax.ffi.include_dir = lambda: {str(tmp_path)!r}; "
+    said = failing(older + IMPORT, SAMPLED_SOFTMAX_JAX_LIB=str(SHIM))
+    assert "has 0.1: upgrade JAX, or build the handlers for this one" in said
+    said = failing(f"import jax; jax.__version_info__ = (0, 7, 2); jax.__version__ = '0.7.2'; {IMPORT}")
+    assert said == "sampled_softmax.jax needs JAX 0.8 or later, and this is 0.7.2"
+
+
+def test_what_was_built_is_built_again_for_older_headers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = tmp_path / jax_build.FILE_NAME
+    shutil.copy(SHIM, built)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert jax_build.build(tmp_path) == built
+    monkeypatch.setattr(jax_build, "xla_version", lambda include: (0, 0))
+    with pytest.raises(jax_build.BuildError, match="no-such-compiler was not found"):
+        jax_build.build(tmp_path)
 
 
 def test_without_jax_the_error_says_what_to_install() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from .._library import LIBRARY, LibraryError, version
 
 ENVIRONMENT_VARIABLE = "SAMPLED_SOFTMAX_JAX_LIB"
 FILE_NAME = "libsampled_softmax_jax.so"
+OLDEST_JAX = (0, 8)
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -117,9 +119,27 @@ def _find() -> Path:
     )
 
 
+def _check_xla(path: Path, built: int) -> None:
+    """Raises `LibraryError` where jaxlib is older than the handlers.
+
+    JAX would refuse them itself, but only when it starts its CPU backend, and then that
+    would fail, and with it everything else of JAX in this process.
+    """
+    header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
+    found = dict(re.findall(r"^#define XLA_FFI_API_(MAJOR|MINOR) (\d+)$", header.read_text(), re.MULTILINE))
+    ours, theirs = (built >> 16, built & 0xFFFF), (int(found["MAJOR"]), int(found["MINOR"]))
+    if theirs[0] != ours[0] or theirs < ours:
+        raise LibraryError(
+            f"{path} was built for version {ours[0]}.{ours[1]} of XLA's interface for foreign functions, and the "
+            f"jaxlib of JAX {jax.__version__} has {theirs[0]}.{theirs[1]}: upgrade JAX, or build the handlers for "
+            f"this one with `python bindings/jax/build.py`"
+        )
+
+
 def _load() -> ctypes.CDLL:
-    if not hasattr(jax, "ffi"):
-        raise ImportError(f"sampled_softmax.jax needs jax.ffi; JAX {jax.__version__} is too old: pip install -U jax")
+    if jax.__version_info__ < OLDEST_JAX:
+        oldest = ".".join(map(str, OLDEST_JAX))
+        raise ImportError(f"sampled_softmax.jax needs JAX {oldest} or later, and this is {jax.__version__}")
     path = _find()
     try:
         shim = ctypes.CDLL(str(path))
@@ -133,6 +153,7 @@ def _load() -> ctypes.CDLL:
             f"{path} was built for version {built >> 16}.{built >> 8 & 0xFF} of the library, and "
             f"{LIBRARY._name} is {major}.{minor}: build both from the same sources"
         )
+    _check_xla(path, shim.sampled_softmax_jax_xla_version())
     addresses = [ctypes.cast(getattr(LIBRARY, name), ctypes.c_void_p) for name in _FUNCTIONS]
     shim.sampled_softmax_jax_bind.restype = None
     shim.sampled_softmax_jax_bind((ctypes.c_void_p * len(addresses))(*addresses))
