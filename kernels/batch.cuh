@@ -19,18 +19,22 @@ DEV void report_candidates(Control* control, u32 status) {
 }
 
 DEV i64 label_at(const void* labels, int dtype, i64 index) {
-    return dtype == LABELS_I32 ? (i64) static_cast<const int*>(labels)[index] : static_cast<const i64*>(labels)[index];
+    return dtype == LABELS_I32 ? (i64) static_cast<const int*>(labels)[index]
+                               : static_cast<const i64*>(labels)[index];
 }
 
 DEV double count_at(const void* counts, int is_double, i64 index) {
-    return is_double ? static_cast<const double*>(counts)[index] : (double)static_cast<const float*>(counts)[index];
+    return is_double ? static_cast<const double*>(counts)[index]
+                     : (double)static_cast<const float*>(counts)[index];
 }
 
 // An expected count that has a logarithm.
 DEV bool is_count(double count) { return count > 0 && count < infinity_double(); }
 
 // 1 where there are no weights.
-DEV double row_weight(const Tensor& weights, i64 row) { return weights.data ? (double)read_one(weights, row) : 1.0; }
+DEV double row_weight(const Tensor& weights, i64 row) {
+    return weights.data ? (double)read_one(weights, row) : 1.0;
+}
 
 // The gradient of what follows with respect to the row's own loss. A factor of 0 wins over NaN or infinity
 // in the others: the row adds nothing.

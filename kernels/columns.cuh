@@ -21,7 +21,8 @@ DEV double log_inverse_counts(const ColumnsArgs& a, i64 column, bool& bad) {
         bad = !is_count(count);
         return bad ? 0 : -log(count);
     }
-    i64 end = column + warp_count_below(a.keys + column, a.num_sampled - column, first_key(cls + 1, a.index_bits));
+    u64 behind = first_key(cls + 1, a.index_bits);
+    i64 end = column + warp_count_below(a.keys + column, a.num_sampled - column, behind);
     double sum = 0;
     bool mine = false;
     for (i64 i = column + lane_id(); i < end; i += 32) {

@@ -25,7 +25,8 @@ struct RowShare {
 DEV RowShare row_share(int dim) {
     int threads = row_threads(dim);
     int local = (int)threadIdx.x / threads;
-    return {(i64)blockIdx.x * (ROW_BLOCK / threads) + local, ((int)threadIdx.x & (threads - 1)) * 8, threads * 8};
+    return {(i64)blockIdx.x * (ROW_BLOCK / threads) + local, ((int)threadIdx.x & (threads - 1)) * 8,
+            threads * 8};
 }
 
 struct Eight {
@@ -125,7 +126,8 @@ DEV void split(float x, float& high, float& low) {
 }
 
 // Elements of an operand's row, in the arithmetic's own type; `dim` is the padded one.
-DEV void store_operand(void* const out[2], int planes, int dtype, i64 offset, int first, int dim, const Eight& v) {
+DEV void store_operand(void* const out[2], int planes, int dtype, i64 offset, int first, int dim,
+                       const Eight& v) {
     if (planes == 0) return store_eight(static_cast<float*>(out[0]) + offset, first, dim, v);
     if (planes == 1 && dtype == F16) return store_eight(static_cast<f16*>(out[0]) + offset, first, dim, v);
     if (planes == 1) return store_eight(static_cast<bf16*>(out[0]) + offset, first, dim, v);

@@ -1,6 +1,6 @@
 // From the splits' maxima and sums to the loss and what the gradients need (finish_rows), and the loss as the
-// caller wants it (reduce). All in float64: then a loss near 0 keeps its relative precision. Formulas and special
-// cases are those of forward_row and scale_row in src/backend/cpu/rows.rs.
+// caller wants it (reduce). All in float64: then a loss near 0 keeps its relative precision. Formulas and
+// special cases are those of forward_row and scale_row in src/backend/cpu/rows.rs.
 //
 // Launches:
 //   finish_rows  L = finish_lanes(splits, num_true) threads a row: ceil(rows * L / 256) blocks of 256
@@ -9,8 +9,8 @@
 #include "batch.cuh"
 #include "reduction.cuh"
 
-// SSL_REDUCTION_NONE and _MEAN.
-constexpr int REDUCTION_NONE = 0, REDUCTION_MEAN = 1;
+// SSL_REDUCTION_NONE.
+constexpr int REDUCTION_NONE = 0;
 
 // A warp a row where a row has much to add up: then there are few rows, or many labels.
 DEV int finish_lanes(int splits, i64 num_true) { return splits > 4 || num_true > 4 ? 32 : 1; }
@@ -23,7 +23,9 @@ DEV double lanes_sum(double value, int lanes) { return lanes == 1 ? value : warp
 DEV double lanes_max(double value, int lanes) { return lanes == 1 ? value : warp_max(value); }
 
 // exp(z - lse), 0 for a class that is off.
-DEV double probability(double logit, double lse) { return logit == -infinity_double() ? 0 : exp(logit - lse); }
+DEV double probability(double logit, double lse) {
+    return logit == -infinity_double() ? 0 : exp(logit - lse);
+}
 
 // p / (p + floor): 1 without a floor, also where p underflows.
 DEV double kept_ratio(double p, double floor) { return floor == 0 ? 1 : p / (p + floor); }
@@ -50,9 +52,7 @@ DEV RowLoss row_loss(const FinishRowsArgs& a, i64 row, int lanes) {
     double sampled = 0, labels = 0;
     each_of(a.splits, lanes, [&](i64 split) {
         float2 part = a.partial[split * a.rows + row];
-        // A sum of NaN counts whatever maximum stands beside it.
-        if (is_nan(part.y)) sampled += part.y;
-        else if (part.y != 0.f) sampled += part.y * exp(part.x * LN_2 - most);
+        if (part.y != 0.f) sampled += part.y * exp(part.x * LN_2 - most);
     });
     sampled = lanes_sum(sampled, lanes);
     each_of(a.num_true, lanes, [&](i64 t) { labels += exp(logits[t] - most); });
@@ -77,7 +77,8 @@ DEV void finish_gradients(const FinishRowsArgs& a, i64 row, int lanes, bool live
     double gradient = live ? upstream(a.grad_output, a.grad_stride, row, weight, a.control->normaliser) : 0;
     bool counts = gradient != 0;
     double ratio = 0;
-    if (counts) each_of(a.num_true, lanes, [&](i64 t) { ratio += kept_ratio(probability(logits[t], lse), a.floor); });
+    if (counts)
+        each_of(a.num_true, lanes, [&](i64 t) { ratio += kept_ratio(probability(logits[t], lse), a.floor); });
     ratio = lanes_sum(ratio, lanes) / a.num_true;
     each_of(a.num_true, lanes, [&](i64 t) {
         double p = counts ? probability(logits[t], lse) : 0;

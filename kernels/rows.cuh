@@ -1,6 +1,6 @@
-// What belongs to single rows before the matrix work: the reduction's normaliser (begin), and each row's state,
-// true logits and accidental hits (rows). As src/backend/cpu/rows.rs and step.rs do it; here bad labels and
-// counts are found by the kernel, since the host cannot look at them.
+// What belongs to single rows before the matrix work: the reduction's normaliser (begin), and each row's
+// state, true logits and accidental hits (rows). As src/backend/cpu/rows.rs and step.rs do it; here bad
+// labels and counts are found by the kernel, since the host cannot look at them.
 //
 // Launches:
 //   begin  1 block of 1024; the first kernel of a call, for it clears Control
@@ -52,7 +52,8 @@ DEV u32 labels_status(const RowsArgs& a, i64 row, bool ignored) {
 }
 
 DEV RowState row_state(const RowsArgs& a, i64 row) {
-    bool ignored = a.has_ignore_index && label_at(a.labels, a.labels_dtype, row * a.num_true) == a.ignore_index;
+    bool ignored =
+        a.has_ignore_index && label_at(a.labels, a.labels_dtype, row * a.num_true) == a.ignore_index;
     u32 status = labels_status(a, row, ignored);
     if (status) {
         if (lane_id() == 0) report(a.control, status);

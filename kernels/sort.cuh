@@ -6,7 +6,8 @@
 //   keys        ceil(padded / 256) blocks of 256
 //   sort_block  max(1, count / SORT_BLOCK) blocks of 1024        nothing else for count <= SORT_BLOCK
 //   then for run = SORT_BLOCK, 2 SORT_BLOCK, .. while run < count:
-//     sort_step   for distance = run, run / 2, .. while distance >= SORT_BLOCK: ceil(count / 512) blocks of 256
+//     sort_step   for distance = run, run / 2, .. while distance >= SORT_BLOCK:
+//                 ceil(count / 512) blocks of 256
 //     sort_merge  count / SORT_BLOCK blocks of 1024
 // SORT_BLOCK keys lie in shared memory (static, 32 KiB).
 #pragma once
@@ -21,7 +22,8 @@ DEV u64 first_key(i64 cls, int index_bits) { return (u64)cls << index_bits; }
 
 // Whether keys[i] is the first of its class.
 DEV bool is_first(const u64* keys, i64 i, int index_bits) {
-    return keys[i] != NO_KEY && (i == 0 || class_of(keys[i - 1], index_bits) != class_of(keys[i], index_bits));
+    return keys[i] != NO_KEY &&
+           (i == 0 || class_of(keys[i - 1], index_bits) != class_of(keys[i], index_bits));
 }
 
 // How many of the ascending keys are below `key`.

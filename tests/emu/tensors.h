@@ -2,6 +2,7 @@
 // lies at a page that cannot be touched, with NaN between the rows, and random numbers that are the same
 // everywhere.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -56,6 +57,26 @@ public:
 private:
     emu::Array<unsigned char> all_;
     unsigned char* at_;
+};
+
+// An array as emu::Array, but for its end, which is the page's to the byte.
+template <class T> class Exact {
+public:
+    explicit Exact(size_t count) : count_(count), bytes_((i64)(count * sizeof(T))) {}
+    template <class Container> static Exact of(const Container& values) {
+        Exact a(values.size());
+        std::copy(values.begin(), values.end(), a.begin());
+        return a;
+    }
+    T* data() const { return reinterpret_cast<T*>(bytes_.at()); }
+    size_t size() const { return count_; }
+    T& operator[](size_t i) const { return data()[i]; }
+    T* begin() const { return data(); }
+    T* end() const { return data() + count_; }
+
+private:
+    size_t count_;
+    Buffer bytes_;
 };
 
 // [rows, cols], all NaN at first; `spare` elements between the rows.
@@ -138,12 +159,12 @@ inline Control clean_control() {
 }
 
 // Ascending keys of classes in their places; negative classes are none.
-inline emu::Array<u64> sorted_keys(const std::vector<i64>& classes, int bits) {
+inline Exact<u64> sorted_keys(const std::vector<i64>& classes, int bits) {
     std::vector<u64> keys;
     for (size_t i = 0; i < classes.size(); i++)
         keys.push_back(classes[i] < 0 ? ~0ull : (u64)classes[i] << bits | i);
     std::sort(keys.begin(), keys.end());
-    return emu::Array<u64>::of(keys);
+    return Exact<u64>::of(keys);
 }
 
 inline unsigned blocks(i64 items, i64 each) { return (unsigned)((items + each - 1) / each); }

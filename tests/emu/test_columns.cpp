@@ -74,14 +74,14 @@ static Control check_columns(const Problem& p) {
     i64 sampled = (i64)p.ids.size();
     std::vector<i64> classes;
     for (i64 id : p.ids) classes.push_back(id < p.classes ? id : -1);
-    emu::Array<u64> keys = sorted_keys(classes, 16);
+    Exact<u64> keys = sorted_keys(classes, 16);
     Counts counts(p.counts, p.counts_double);
     std::map<i64, double> inverse;
     for (i64 j = 0; j < sampled; j++)
         if (classes[j] >= 0) inverse[classes[j]] += 1 / counts.get(j);
     Packed out(sampled, p.dim, p.form);
-    emu::Array<float> col_add(sampled);
-    emu::Array<Control> control(1);
+    Exact<float> col_add(sampled);
+    Exact<Control> control(1);
     SameBits same;
     for (const emu::Mode& mode : emu::modes()) {
         control[0] = clean_control();
@@ -159,11 +159,11 @@ TEST(counts_without_a_logarithm_are_reported) {
             p.counts[copies - 1] = count;
             Random random(5);
             Matrix weights = Matrix::random(p.classes, p.dim, F32, random);
-            emu::Array<u64> keys = sorted_keys(p.ids, 16);
+            Exact<u64> keys = sorted_keys(p.ids, 16);
             Counts counts(p.counts, 0);
             Packed out(100, p.dim, p.form);
-            emu::Array<float> col_add(100);
-            emu::Array<Control> control = emu::Array<Control>::of(std::vector<Control>{clean_control()});
+            Exact<float> col_add(100);
+            Exact<Control> control = Exact<Control>::of(std::vector<Control>{clean_control()});
             ColumnsArgs args = {weights.tensor(), Tensor{}, keys.data(), 16, 100, p.classes, counts.data(), 0,
                                 (int)p.dim, (int)out.padded, 0, F32, 0, {out.high.data(), nullptr},
                                 col_add.data(), control.data()};
@@ -188,7 +188,7 @@ TEST(inputs_are_packed_and_rows_of_factor_0_left_out) {
             for (i64 dim : {1, 12, 33, 128, 300}) {
                 Random random((u64)dim);
                 Matrix from = Matrix::random(37, dim, dtype, random, dim % 3);
-                emu::Array<float> factor(37);
+                Exact<float> factor(37);
                 for (i64 row = 0; row < 37; row++) {
                     factor[row] = row % 5 ? 1e-30f : 0.f;
                     if (row % 5 == 0) from.fill(row, NAN);

@@ -25,7 +25,7 @@ static void check_d_inputs(const Problem& p) {
     states[3] = ROW_DEAD, states[9] = ROW_BAD;
     for (i64 t = 0; t < p.num_true; t++)
         classes[3 * p.num_true + t] = -100, classes[9 * p.num_true + t] = 1 << 30;
-    emu::Array<float> parts(p.splits * p.rows * p.padded), factor(p.splits * p.all_rows),
+    Exact<float> parts(p.splits * p.rows * p.padded), factor(p.splits * p.all_rows),
         d_true(p.all_rows * p.num_true);
     for (float& x : parts) x = (float)random.uniform();
     for (float& x : factor) x = (float)random.uniform();
@@ -37,8 +37,8 @@ static void check_d_inputs(const Problem& p) {
         factor[split * p.all_rows + 5] = 0;
     }
     Labels labels(classes, p.labels_dtype);
-    emu::Array<u8> state = emu::Array<u8>::of(states);
-    emu::Array<float> unscale = emu::Array<float>::of(std::vector<float>{0.25f});
+    Exact<u8> state = Exact<u8>::of(states);
+    Exact<float> unscale = Exact<float>::of(std::vector<float>{0.25f});
     i64 factor_stride = p.one_factor ? 0 : p.all_rows;
     Matrix out(p.all_rows, p.dim, p.out_dtype, p.spare);
     DInputsArgs args = {parts.data(), p.splits, (int)p.padded, p.factors ? factor.data() : nullptr,
@@ -120,8 +120,8 @@ TEST(columns_find_the_rows_that_have_their_class_as_label) {
             std::vector<i64> ids, classes;
             for (int j = 0; j < 60; j++) ids.push_back(j == 7 ? -1 : random.below(50));
             for (i64 i = 0; i < labels; i++) classes.push_back(i % 5 ? random.below(50) : -1);
-            emu::Array<u64> keys = sorted_keys(ids, 8), label_keys = sorted_keys(classes, 20);
-            emu::Array<u32> list(labels), begin(60), end(60);
+            Exact<u64> keys = sorted_keys(ids, 8), label_keys = sorted_keys(classes, 20);
+            Exact<u32> list(labels), begin(60), end(60);
             ClassHitsArgs args = {label_keys.data(), labels, num_true, 20, 8, keys.data(), 60, 0, list.data(),
                                   begin.data(), end.data()};
             for (const emu::Mode& mode : emu::modes())
@@ -144,7 +144,7 @@ TEST(columns_find_the_rows_that_have_their_class_as_label) {
 TEST(sums_of_chunks_are_added_in_order) {
     for (int count : {1, 3, 64}) {
         Random random((u64)count);
-        emu::Array<float> parts(count * 300), total(300);
+        Exact<float> parts(count * 300), total(300);
         for (float& x : parts) x = (float)random.uniform();
         for (int accumulate : {0, 1}) {
             emu::launch("add_sums", dim3(2), dim3(256), 0,

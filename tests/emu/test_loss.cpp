@@ -77,29 +77,29 @@ static float2 partial(const Problem& p, i64 n, int split) {
 }
 
 struct Outputs {
-    emu::Array<float2> partial;
-    emu::Array<double> lse, row_loss;
-    emu::Array<float> row_add, coefficient, part_factor, d_true;
+    Exact<float2> partial;
+    Exact<double> lse, row_loss;
+    Exact<float> row_add, coefficient, part_factor, d_true;
 };
 
 static Outputs run(const Problem& p, bool backward, const std::vector<double>& kept_lse,
                    bool gradients = true) {
     i64 places = p.rows * p.num_true;
-    Outputs o = {emu::Array<float2>(p.rows * p.splits),
-                 emu::Array<double>(p.rows),
-                 emu::Array<double>(p.rows),
-                 emu::Array<float>(p.rows),
-                 emu::Array<float>(p.rows),
-                 emu::Array<float>(p.rows * p.splits),
-                 emu::Array<float>(places)};
+    Outputs o = {Exact<float2>(p.rows * p.splits),
+                 Exact<double>(p.rows),
+                 Exact<double>(p.rows),
+                 Exact<float>(p.rows),
+                 Exact<float>(p.rows),
+                 Exact<float>(p.rows * p.splits),
+                 Exact<float>(places)};
     for (int split = 0; split < p.splits; split++)
         for (i64 n = 0; n < p.rows; n++) o.partial[split * p.rows + n] = partial(p, n, split);
     for (size_t n = 0; n < kept_lse.size(); n++) o.lse[n] = kept_lse[n];
     Matrix weights((i64)p.weights.size(), 1, F32);
     for (size_t n = 0; n < p.weights.size(); n++) weights.set((i64)n, 0, p.weights[n]);
-    emu::Array<float> grad_output = emu::Array<float>::of(p.grad_output);
-    emu::Array<double> logits = emu::Array<double>::of(p.true_logits);
-    emu::Array<u8> state = emu::Array<u8>::of(p.state);
+    Exact<float> grad_output = Exact<float>::of(p.grad_output);
+    Exact<double> logits = Exact<double>::of(p.true_logits);
+    Exact<u8> state = Exact<u8>::of(p.state);
     Control control = clean_control();
     control.normaliser = p.normaliser;
     FinishRowsArgs args = {};
@@ -170,6 +170,16 @@ TEST(losses_and_factors_agree_with_float64) {
                 p.floor = floor;
                 check_rows(p);
             }
+}
+
+// What float32 cannot hold of the log-sum-exp is in the coefficient.
+TEST(large_logits_keep_the_precision_of_the_gradients) {
+    for (double shift : {-5000.0, 700.0, 30000.0}) {
+        Problem p = some_problem(2, 3, 11);
+        for (double& z : p.true_logits) z += shift;
+        for (double& z : p.sampled_logits) z += shift;
+        check_rows(p);
+    }
 }
 
 TEST(weights_and_upstream_gradients_enter_every_factor) {

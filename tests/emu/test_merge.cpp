@@ -54,10 +54,10 @@ struct Inputs {
                 for (i64 k = p.dim; k < p.padded; k++) parts[(split * sampled + j) * p.padded + k] = NAN;
     }
     i64 sampled, labels, rows;
-    emu::Array<u64> keys, label_keys;
+    Exact<u64> keys, label_keys;
     Matrix inputs;
-    emu::Array<float> parts, sums, d_true, unscale;
-    emu::Array<u32> heads, news;
+    Exact<float> parts, sums, d_true, unscale;
+    Exact<u32> heads, news;
 };
 
 // Of one class: d elements, then the bias.
@@ -100,9 +100,9 @@ static void check_merge(const Problem& p) {
     Inputs in(p, random);
     Sums want = solve(p, in);
     i64 count = (i64)want.size(), capacity = count + p.spare_rows, out_rows = p.sparse ? capacity : p.classes;
-    emu::Array<float> pieces(in.labels / MERGE_PIECE * p.padded);
-    emu::Array<i64> row_ids(p.sparse ? capacity : 0), num_rows(1);
-    emu::Array<Control> control(1);
+    Exact<float> pieces(in.labels / MERGE_PIECE * p.padded);
+    Exact<i64> row_ids(p.sparse ? capacity : 0), num_rows(1);
+    Exact<Control> control(1);
     MergeIndexArgs index = {in.keys.data(), in.label_keys.data(), in.labels, (int)in.sampled, 12, 16, 0,
                             in.heads.data(), in.news.data(), control.data(), p.sparse ? num_rows.data() :
                             nullptr};
@@ -242,11 +242,11 @@ TEST(many_classes_keep_their_ranks) {
 
 // The host promises room for all; less must not be written past.
 TEST(rows_beyond_the_capacity_are_not_written) {
-    emu::Array<u64> keys = sorted_keys({1, 2, 3, 4}, 4);
-    emu::Array<u32> heads(5), news(1);
-    emu::Array<float> sums(4);
+    Exact<u64> keys = sorted_keys({1, 2, 3, 4}, 4);
+    Exact<u32> heads(5), news(1);
+    Exact<float> sums(4);
     for (float& x : sums) x = 1;
-    emu::Array<i64> row_ids(2), num_rows(1);
+    Exact<i64> row_ids(2), num_rows(1);
     Control control = clean_control();
     Matrix d_biases(2, 1, F32);
     MergeIndexArgs index = {keys.data(), nullptr,        0, 4, 4, 4, 0, heads.data(), news.data(), &control,

@@ -5,8 +5,8 @@
 INSTANTIATE_reduce()
 
 struct Reduced {
-    emu::Array<float> loss;
-    emu::Array<Control> control;
+    Exact<float> loss;
+    Exact<Control> control;
     u32 status;
 };
 
@@ -14,10 +14,10 @@ static Reduced reduce(const std::vector<double>& losses, const std::vector<doubl
                       const std::vector<u8>& states, int reduction, Control before = clean_control(),
                       const std::vector<double>& coefficients = {}, int half = 0) {
     i64 rows = (i64)states.size();
-    Reduced r = {emu::Array<float>(reduction ? 1 : rows), emu::Array<Control>(1), 0};
-    emu::Array<double> row_loss = emu::Array<double>::of(losses);
-    emu::Array<u8> state = emu::Array<u8>::of(states);
-    emu::Array<float> coefficient = emu::Array<float>::of(coefficients);
+    Reduced r = {Exact<float>(reduction ? 1 : rows), Exact<Control>(1), 0};
+    Exact<double> row_loss = Exact<double>::of(losses);
+    Exact<u8> state = Exact<u8>::of(states);
+    Exact<float> coefficient = Exact<float>::of(coefficients);
     Matrix weight((i64)weights.size(), 1, F32);
     for (size_t n = 0; n < weights.size(); n++) weight.set((i64)n, 0, weights[n]);
     ReduceArgs args = {losses.empty() && rows ? nullptr : row_loss.data(), state.data(), coefficients.empty()

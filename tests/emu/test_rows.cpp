@@ -47,13 +47,13 @@ static Found check_rows(const Problem& p, const Control& before = clean_control(
     for (size_t n = 0; n < p.weights.size(); n++) sample_weights.set((i64)n, 0, p.weights[n]);
     Labels labels(p.labels, p.labels_dtype);
     Counts counts(p.counts, p.counts_double);
-    emu::Array<u64> keys = sorted_keys(p.ids, 12);
-    emu::Array<float> grad_output = emu::Array<float>::of(p.grad_output);
+    Exact<u64> keys = sorted_keys(p.ids, 12);
+    Exact<float> grad_output = Exact<float>::of(p.grad_output);
     i64 places = p.rows * p.num_true;
-    emu::Array<u8> state(p.rows);
-    emu::Array<double> logits(places);
-    emu::Array<u32> hits(p.mask_hits ? places : 0);
-    emu::Array<Control> control(1);
+    Exact<u8> state(p.rows);
+    Exact<double> logits(places);
+    Exact<u32> hits(p.mask_hits ? places : 0);
+    Exact<Control> control(1);
     RowsArgs args = {};
     args.inputs = inputs.tensor(), args.weights = weights.tensor();
     if (p.biased) args.biases = biases.tensor();
@@ -218,9 +218,9 @@ TEST(bad_candidates_leave_no_row_live) {
 }
 
 TEST(a_label_that_overflows_float32_is_infinite) {
-    emu::Array<double> logits(2);
-    emu::Array<u8> state(2);
-    emu::Array<Control> control = emu::Array<Control>::of(std::vector<Control>{clean_control()});
+    Exact<double> logits(2);
+    Exact<u8> state(2);
+    Exact<Control> control = Exact<Control>::of(std::vector<Control>{clean_control()});
     Matrix inputs(2, 1, F32), weights(1, 1, F32);
     inputs.set(0, 0, 1e20), inputs.set(1, 0, -1e20), weights.set(0, 0, 1e20);
     Labels labels({0, 0}, LABELS_I32);
@@ -248,7 +248,7 @@ TEST(normaliser_is_one_over_the_weights_of_rows_not_ignored) {
                 double total = 0;
                 for (i64 n = 0; n < rows; n++) total += n % 3 == 0 ? 0 : weighted ? weights.get(n, 0) : 1;
                 Labels labels(values, LABELS_I32);
-                emu::Array<Control> control(1);
+                Exact<Control> control(1);
                 DrawInfo drawn = {9, 1007, 0};
                 BeginArgs args = {weighted ? weights.tensor() : Tensor{}, labels.data(), LABELS_I32, 1, -7,
                                   rows, 2, mean, 0, weighted ? &drawn : nullptr, control.data()};

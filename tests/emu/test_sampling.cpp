@@ -10,7 +10,7 @@ struct Problem {
     i64 tries;
 };
 
-static long double probability_of(const Problem& p, i64 cls, const emu::Array<double>& table) {
+static long double probability_of(const Problem& p, i64 cls, const Exact<double>& table) {
     if (p.sampler == 2) return table[cls];
     if (p.sampler == 1) return std::log1p(1 / (cls + 1.0L)) / std::log1p((long double)p.classes);
     return 1.0L / p.classes;
@@ -21,14 +21,14 @@ static void check_counts(const Problem& p, int labels_dtype) {
                                 p.classes, -1, -100};
     for (i64& cls : classes)
         if (labels_dtype == LABELS_I32 && cls > 2000000000) cls = 5;
-    emu::Array<double> table(p.sampler == 2 ? p.classes : 0);
+    Exact<double> table(p.sampler == 2 ? p.classes : 0);
     for (size_t k = 0; k < table.size(); k++) table[k] = k == 0 ? 0 : k == 1 ? 1 : std::pow(0.5, (double)k);
     Labels labels(classes, labels_dtype);
     DrawInfo info = {p.tries, 0, 0};
     i64 count = (i64)classes.size();
     for (int is_double : {0, 1}) {
         Matrix narrow(count, 1, F32);
-        emu::Array<double> wide(count);
+        Exact<double> wide(count);
         TrueCountsArgs args = {labels.data(), labels_dtype, 1, -100, count, p.classes, p.sampled, p.sampler,
                                p.rule, 0.75, p.sampler == 2 ? table.data() : nullptr, p.rule == 1 ? &info :
                                nullptr, is_double ? (void*)wide.data() : narrow.data(), is_double, 0};

@@ -9,7 +9,7 @@ INSTANTIATE_sort_block()
 INSTANTIATE_sort_step()
 INSTANTIATE_sort_merge()
 
-static void sort(emu::Array<u64>& keys, const emu::Mode& mode) {
+static void sort(Exact<u64>& keys, const emu::Mode& mode) {
     i64 count = (i64)keys.size();
     SortArgs args = {keys.data(), count, 0, 0};
     emu::launch("sort_block", dim3(std::max<i64>(1, count / SORT_BLOCK)), dim3(1024), 0, args, mode);
@@ -31,10 +31,10 @@ static std::vector<u64> some_keys(i64 count, u64 seed) {
 TEST(every_power_of_two_is_sorted_in_every_mode) {
     for (i64 count = 1; count <= 2048; count *= 2) {
         std::vector<u64> want = some_keys(count, (u64)count);
-        emu::Array<u64> given = emu::Array<u64>::of(want);
+        Exact<u64> given = Exact<u64>::of(want);
         std::sort(want.begin(), want.end());
         for (const emu::Mode& mode : emu::modes()) {
-            emu::Array<u64> keys = emu::Array<u64>::of(given);
+            Exact<u64> keys = Exact<u64>::of(given);
             sort(keys, mode);
             CHECK(std::equal(want.begin(), want.end(), keys.begin()), "%lld keys, %s", count,
                   emu::describe(mode).c_str());
@@ -48,7 +48,7 @@ TEST(runs_longer_than_a_block_are_merged) {
             std::vector<u64> want = some_keys(count, (u64)count + 1);
             if (shape == 1) std::sort(want.begin(), want.end());
             if (shape == 2) std::sort(want.rbegin(), want.rend());
-            emu::Array<u64> keys = emu::Array<u64>::of(want);
+            Exact<u64> keys = Exact<u64>::of(want);
             std::sort(want.begin(), want.end());
             sort(keys, emu::modes()[(size_t)shape + 1]);
             CHECK(std::equal(want.begin(), want.end(), keys.begin()), "%lld keys, shape %d", count, shape);
@@ -61,8 +61,8 @@ TEST(keys_leave_out_what_is_no_class_and_report_ids) {
     for (int dtype : {LABELS_I64, LABELS_I32}) {
         std::vector<i64> classes = {3, 0, 9, 10, -1, 3, 1 << 30, 9};
         Labels labels(classes, dtype);
-        emu::Array<u64> keys(512);
-        emu::Array<Control> control = emu::Array<Control>::of(std::vector<Control>{clean_control()});
+        Exact<u64> keys(512);
+        Exact<Control> control = Exact<Control>::of(std::vector<Control>{clean_control()});
         KeysArgs args = {labels.data(), dtype, 20, 8, 512, 10, nullptr, 1, keys.data(), control.data()};
         emu::launch("keys", dim3(2), dim3(256), 0, args);
         for (size_t i = 0; i < 512; i++) {
@@ -79,9 +79,9 @@ TEST(keys_of_labels_follow_the_rows_states_and_report_nothing) {
     std::vector<i64> classes = {3, 0, -100, -100, 7, 12, 2, 4};
     std::vector<u8> states = {ROW_LIVE, ROW_DEAD, ROW_BAD, ROW_IDLE};
     Labels labels(classes, LABELS_I64);
-    emu::Array<u8> state = emu::Array<u8>::of(states);
-    emu::Array<u64> keys(8);
-    emu::Array<Control> control = emu::Array<Control>::of(std::vector<Control>{clean_control()});
+    Exact<u8> state = Exact<u8>::of(states);
+    Exact<u64> keys(8);
+    Exact<Control> control = Exact<Control>::of(std::vector<Control>{clean_control()});
     KeysArgs args = {labels.data(), LABELS_I64, 4, 8, 8, 10, state.data(), 2, keys.data(), control.data()};
     emu::launch("keys", dim3(1), dim3(256), 0, args);
     std::vector<u64> want = {3 << 4 | 0, 0 << 4 | 1, ~0ull, ~0ull, ~0ull, ~0ull, 2 << 4 | 6, 4 << 4 | 7};
@@ -92,7 +92,7 @@ TEST(keys_of_labels_follow_the_rows_states_and_report_nothing) {
 TEST(classes_beyond_32_bits_keep_their_order) {
     std::vector<i64> classes = {1ll << 40, 5, (1ll << 40) + 1, 5};
     Labels labels(classes, LABELS_I64);
-    emu::Array<u64> keys(4);
+    Exact<u64> keys(4);
     KeysArgs args = {labels.data(), LABELS_I64, 2, 4, 4, 1ll << 41, nullptr, 1, keys.data(), nullptr};
     emu::launch("keys", dim3(1), dim3(256), 0, args);
     sort(keys, emu::Mode());
