@@ -12,8 +12,8 @@ VENV := build/.venv
 PYTHON := $(VENV)/bin/python
 LIBRARY := target/release/libsampled_softmax.so
 
-# Tests of these names need an environment of their framework.
-ELSEWHERE := torch jax keras mindspore peer_mindspore
+# Tests of these names need an environment of their framework, or the emulated device.
+ELSEWHERE := torch jax keras mindspore peer_mindspore device
 tests_of = $(wildcard $(patsubst %,tests/python/test_%*.py,$(1)))
 
 export PYTHONPATH := bindings/python
@@ -33,10 +33,11 @@ bench: build
 	sh tests/environments.sh frameworks mindspore
 	$(VENV)-frameworks/bin/python -m benches $(ARGS)
 
-test: build environments
+test: build environments emu
 	cargo test --quiet
 	SAMPLED_SOFTMAX_ISA=portable cargo test --quiet --test gradients --test dtypes --test edge_cases --test determinism
 	$(PYTHON) -m pytest tests/python --quiet $(foreach name,$(ELSEWHERE),--ignore-glob '*/test_$(name)*')
+	LD_LIBRARY_PATH=$(CURDIR)/build/emu $(PYTHON) -m pytest $(call tests_of,device) --quiet
 	$(VENV)-frameworks/bin/python -m pytest $(call tests_of,torch jax keras) --quiet
 	$(VENV)-mindspore/bin/python -m pytest $(call tests_of,mindspore peer_mindspore) --quiet
 
