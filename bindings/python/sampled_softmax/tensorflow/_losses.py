@@ -34,6 +34,7 @@ class _Options(NamedTuple):
     num_threads: int
 
 
+@tf.autograph.experimental.do_not_convert
 def sampled_softmax_loss(
     weights: Any,
     biases: Any,
@@ -178,6 +179,7 @@ class SampledSoftmaxLoss(tf.Module):
         )
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
 
+    @tf.autograph.experimental.do_not_convert
     def __call__(self, weights: Any, bias: Any, labels: Any, logits: Any, sample_weights: Any = None) -> tf.Tensor:
         """The loss of weights [C, d], bias [C] or None, labels [N, T] and inputs
         ``logits`` [N, d] (MindSpore's name for them): [N], or a scalar if reduced."""

@@ -26,6 +26,7 @@ from ._arguments import labels_of
 from ._sampling import Draw, SampledValues, draw, seed_of
 
 
+@tf.autograph.experimental.do_not_convert
 def uniform_candidate_sampler(
     true_classes: Any,
     num_true: SupportsIndex,
@@ -58,6 +59,7 @@ def uniform_candidate_sampler(
     return _sample("uniform", true_classes, num_true, num_sampled, unique, range_max, seed, name, step, rank)
 
 
+@tf.autograph.experimental.do_not_convert
 def log_uniform_candidate_sampler(
     true_classes: Any,
     num_true: SupportsIndex,
@@ -76,6 +78,7 @@ def log_uniform_candidate_sampler(
     return _sample("log_uniform", true_classes, num_true, num_sampled, unique, range_max, seed, name, step, rank)
 
 
+@tf.autograph.experimental.do_not_convert
 def learned_unigram_candidate_sampler(
     true_classes: Any,
     num_true: SupportsIndex,
@@ -99,6 +102,7 @@ def learned_unigram_candidate_sampler(
     return _sample("learned_unigram", true_classes, num_true, num_sampled, unique, range_max, seed, name, step, rank)
 
 
+@tf.autograph.experimental.do_not_convert
 def fixed_unigram_candidate_sampler(
     true_classes: Any,
     num_true: SupportsIndex,
@@ -141,6 +145,7 @@ def fixed_unigram_candidate_sampler(
     )
 
 
+@tf.autograph.experimental.do_not_convert
 def all_candidate_sampler(
     true_classes: Any,
     num_true: SupportsIndex,

@@ -1,0 +1,1 @@
+"""Word vectors in TensorFlow, by `sampled_softmax.tensorflow` and by TensorFlow's own loss."""
