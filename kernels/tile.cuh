@@ -97,6 +97,13 @@ DEV u32 warp_ballot(bool x) { return __ballot_sync(0xffffffffu, x); }
 DEV bool warp_any(bool x) { return __any_sync(0xffffffffu, x); }
 DEV bool warp_all(bool x) { return __all_sync(0xffffffffu, x); }
 
+// x, of which the compiler then knows nothing: what is added to it stays apart, as an instruction's own offset,
+// where otherwise every sum would be worked out and kept by itself.
+DEV int opaque(int x) {
+    asm("" : "+r"(x));
+    return x;
+}
+
 DEV u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 
 // Four 8x8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8 and

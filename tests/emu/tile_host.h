@@ -58,6 +58,7 @@ template <class T> T shuffle_down(T value, int by) {
     return emu::exchange<T, emu::lane_below>("shuffle_down", value, by);
 }
 DEV u32 warp_ballot(bool x) { return emu::vote("ballot", x); }
+DEV int opaque(int x) { return x; }
 DEV bool warp_any(bool x) { return emu::vote("any", x) != 0; }
 DEV bool warp_all(bool x) { return emu::vote("all", x) == 0xffffffffu; }
 
