@@ -2,6 +2,8 @@
 # make bench   beside TensorFlow, JAX, PyTorch and MindSpore; writes benches/results/
 # make test    everything that can be checked, against real peers
 # make build   the shared library: target/release/libsampled_softmax.so
+# make install headers, library, pkg-config and CMake files, under PREFIX (/usr/local) and DESTDIR
+# make wheel   the Python package with the library inside, for any Python 3, into build/wheel/
 # make emu     a stand-in for the CUDA driver that runs the kernels on the CPU; its folder: make -s emu-path
 # make lint    formatting and static checks
 # make header  write include/sampled_softmax.h anew from src/abi.rs and src/capi.rs
@@ -16,14 +18,25 @@ LIBRARY := target/release/libsampled_softmax.so
 ELSEWHERE := torch jax keras mindspore peer_mindspore device
 tests_of = $(wildcard $(patsubst %,tests/python/test_%*.py,$(1)))
 
+PREFIX ?= /usr/local
+
 export PYTHONPATH := bindings/python
 export SAMPLED_SOFTMAX_LIB := $(CURDIR)/$(LIBRARY)
 
-.PHONY: build demo bench test lint format header environments clean emu emu-path emu-test
+.PHONY: build install wheel demo bench test lint format header environments clean emu emu-path emu-test mutants
 
 build:
 	cargo build --release
 	ln -sf libsampled_softmax.so $(LIBRARY).0
+
+install:
+	sh bindings/c/install.sh $(LIBRARY) $(PREFIX)
+
+wheel: build
+	sh tests/environments.sh wheel
+	rm -rf build/wheel
+	$(VENV)-wheel/bin/python -m build --wheel --no-isolation --outdir build/wheel/plain bindings/python
+	PATH="$(CURDIR)/$(VENV)-wheel/bin:$$PATH" auditwheel repair --wheel-dir build/wheel build/wheel/plain/*.whl
 
 demo: build
 	sh tests/environments.sh main
@@ -33,7 +46,9 @@ bench: build
 	sh tests/environments.sh frameworks mindspore
 	$(VENV)-frameworks/bin/python -m benches $(ARGS)
 
-test: build environments emu
+test: build environments emu emu-test
+	$(MAKE) --silent -C tests/emu test ASAN=1
+	$(PYTHON) tests/emu/mutants.py --quick
 	cargo test --quiet
 	SAMPLED_SOFTMAX_ISA=portable cargo test --quiet --test gradients --test dtypes --test edge_cases --test determinism
 	$(PYTHON) -m pytest tests/python --quiet $(foreach name,$(ELSEWHERE),--ignore-glob '*/test_$(name)*')
@@ -45,11 +60,15 @@ environments:
 	sh tests/environments.sh main mindspore frameworks
 
 # Kernels under the emulator, each against float64: make emu-test TESTS=columns runs tests/emu/test_columns.cpp.
+# ASAN=1 builds this, and `emu`, with AddressSanitizer. `mutants` plants bugs and looks whether these tests see them.
 emu-test:
 	$(MAKE) --silent -C tests/emu test
 
 emu:
 	$(MAKE) --silent -C tests/emu driver
+
+mutants:
+	python3 tests/emu/mutants.py $(ARGS)
 
 emu-path:
 	@echo $(CURDIR)/build/emu

@@ -4,8 +4,9 @@
 #   build/.venv              tests, demo and lint; TensorFlow as the peer
 #   build/.venv-mindspore    MindSpore, which needs NumPy below 2
 #   build/.venv-frameworks   PyTorch, JAX, and Keras over each; the benchmark too
+#   build/.venv-wheel        what builds the wheel
 #
-# Usage: environments.sh [main|mindspore|frameworks]...    (all without an argument)
+# Usage: environments.sh [main|mindspore|frameworks|wheel]...    (the first three without an argument)
 #
 # SAMPLED_SOFTMAX_PYTHON names the interpreter (python3). Where a peer cannot be
 # installed for it, that is said here, the environment is made without the peer, and its
@@ -87,6 +88,7 @@ for name in "$@"; do
     main) make_main ;;
     mindspore) make_mindspore ;;
     frameworks) make_frameworks ;;
+    wheel) make_environment .venv-wheel "$root/bindings/python/requirements-wheel.txt" ;;
     *)
         echo "environments: unknown environment '$name'" >&2
         exit 2
