@@ -1,5 +1,6 @@
-// What the gradients need beside the matrix kernels: the parts of d_inputs put together with the labels' share
-// (d_inputs), the hits as the columns see them (class_hits), sums over chunks (add_sums). merge.cuh follows.
+// What the gradients need beside the matrix kernels: the parts of d_inputs put together with the labels'
+// share (d_inputs), the hits as the columns see them (class_hits), sums over chunks (add_sums). merge.cuh
+// follows.
 //
 // Launches (P = row_threads(dim), see convert.cuh):
 //   d_inputs    ceil(rows / (256 / P)) blocks of 256

@@ -1,6 +1,6 @@
-// The gradients of weights and biases: candidates' and labels' rows summed into one row for each class, written
-// in ascending order or added into the parameters' own shape. The last kernels of a call that computes them
-// (src/backend/cuda/gradients.rs), after the label keys are sorted (sort.cuh).
+// The gradients of weights and biases: candidates' and labels' rows summed into one row for each class,
+// written in ascending order or added into the parameters' own shape. The last kernels of a call that
+// computes them (src/backend/cuda/gradients.rs), after the label keys are sorted (sort.cuh).
 //
 // The keys of both lists ascend, so a class's rank among all is how many distinct classes of either list lie
 // before it. A class's labels are cut at the multiples of MERGE_PIECE of the sorted list: whole pieces are
@@ -26,7 +26,8 @@ DEV void merge_flags_body(const MergeIndexArgs& a) {
     if (is_new) {
         i64 cls = class_of(a.label_keys[i], a.label_bits);
         i64 column = count_below(a.keys, a.num_sampled, first_key(cls, a.index_bits));
-        is_new = column == a.num_sampled || a.keys[column] == NO_KEY || class_of(a.keys[column], a.index_bits) != cls;
+        is_new = column == a.num_sampled || a.keys[column] == NO_KEY ||
+                 class_of(a.keys[column], a.index_bits) != cls;
     }
     a.news[i] = is_new;
 }
@@ -150,7 +151,7 @@ DEV bool find_entry(const MergeRowsArgs& a, i64 item, Entry& entry) {
     return true;
 }
 
-// This group's share of an entry's eight elements: parts, whole pieces, labels in front of them and behind.
+// This group's share of an entry's eight elements: parts, whole pieces, labels in front of these and behind.
 DEV Eight entry_sum(const MergeRowsArgs& a, const Entry& entry, int group, int groups, int first) {
     Eight sum = zeros();
     if (entry.column >= 0) {
@@ -185,7 +186,8 @@ DEV void write_weights(const MergeRowsArgs& a, const Entry& entry, int own, int 
 #pragma unroll
             for (int i = 0; i < 8; i++) sum.x[i] += shuffle_xor(sum.x[i], mask);
         if (group == 0)
-            write_eight(a.d_weights, a.d_weights_dtype, entry.row * a.d_weights_stride, first, a.dim, sum, !a.sparse);
+            write_eight(a.d_weights, a.d_weights_dtype, entry.row * a.d_weights_stride, first, a.dim, sum,
+                        !a.sparse);
     }
 }
 
@@ -204,7 +206,8 @@ DEV void write_bias(const MergeRowsArgs& a, const Entry& entry) {
 DEV void clear_row_ids(const MergeRowsArgs& a) {
     i64 step = (i64)gridDim.x * blockDim.x;
     i64 rows = a.control->num_heads + a.control->num_new;
-    for (i64 i = rows + (i64)blockIdx.x * blockDim.x + threadIdx.x; i < a.capacity; i += step) a.row_ids[i] = -1;
+    for (i64 i = rows + (i64)blockIdx.x * blockDim.x + threadIdx.x; i < a.capacity; i += step)
+        a.row_ids[i] = -1;
 }
 
 DEV void merge_rows_body(const MergeRowsArgs& a) {
@@ -221,6 +224,6 @@ DEV void merge_rows_body(const MergeRowsArgs& a) {
 }
 
 #define INSTANTIATE_merge_flags() ENTRY(merge_flags, MergeIndexArgs, 256, 1, merge_flags_body(args))
-#define INSTANTIATE_merge_index() ENTRY(merge_index, MergeIndexArgs, REDUCTION_BLOCK, 1, merge_index_body(args))
+#define INSTANTIATE_merge_index() ENTRY(merge_index, MergeIndexArgs, 1024, 1, merge_index_body(args))
 #define INSTANTIATE_merge_pieces() ENTRY(merge_pieces, MergeRowsArgs, ROW_BLOCK, 3, merge_pieces_body(args))
 #define INSTANTIATE_merge_rows() ENTRY(merge_rows, MergeRowsArgs, ROW_BLOCK, 3, merge_rows_body(args))

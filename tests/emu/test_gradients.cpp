@@ -92,7 +92,7 @@ TEST(d_inputs_with_one_factor_or_none_or_no_parts) {
 TEST(d_inputs_by_chunks_of_rows) {
     for (i64 first : {0, 4, 8}) {
         Problem p;
-        p.first = first, p.rows = first == 8 ? 6 : 4, p.factors = false, p.splits = 1;
+        p.first = first, p.rows = first == 8 ? 6 : 4, p.factors = first == 4, p.splits = 1;
         check_d_inputs(p);
     }
 }
