@@ -46,7 +46,7 @@ bench: build
 	sh tests/environments.sh frameworks mindspore
 	$(VENV)-frameworks/bin/python -m benches $(ARGS)
 
-test: build environments emu emu-test
+test: build wheel environments emu emu-test
 	$(MAKE) --silent -C tests/emu test ASAN=1
 	$(PYTHON) tests/emu/mutants.py --quick
 	cargo test --quiet
