@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -235,3 +237,10 @@ def test_message_is_that_of_the_failing_thread() -> None:
     with ThreadPoolExecutor(4) as pool:
         messages = list(pool.map(provoke, labels))
     assert messages == [f"labels[3] = {label} is outside [0, 50)" for label in labels]
+
+
+def test_the_module_for_pytorch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "sampled_softmax.torch", raising=False)
+    with pytest.raises(ImportError, match="pip install torch"):
+        importlib.import_module("sampled_softmax.torch")

@@ -21,7 +21,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
-    raise ImportError("sampled_softmax.torch needs PyTorch 2.4 or later: pip install torch") from error
+    raise ImportError("sampled_softmax.torch needs PyTorch: pip install torch") from error
 
 from .._errors import SampledSoftmaxError
 from .losses import SampledSoftmaxLoss, sampled_softmax_loss
