@@ -170,12 +170,6 @@ pub(crate) struct Entered<'a> {
     thread: PhantomData<*const ()>,
 }
 
-impl Entered<'_> {
-    pub(crate) fn device(&self) -> &Device {
-        self.device
-    }
-}
-
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let mut popped: CUcontext = std::ptr::null_mut();

@@ -23,8 +23,6 @@ pub(crate) enum CaptureState {
 /// A capture under way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Capture {
-    /// Unlike that of every other capture of this process.
-    pub(crate) id: u64,
     graph: CUgraph,
 }
 
@@ -57,7 +55,7 @@ impl Entered<'_> {
             }
         };
         self.device.check("cuStreamGetCaptureInfo", code)?;
-        Ok((state(status) == CaptureState::Active).then_some(Capture { id, graph }))
+        Ok((state(status) == CaptureState::Active).then_some(Capture { graph }))
     }
 
     /// Gives `value` to the graph being captured: it is dropped when the graph and all

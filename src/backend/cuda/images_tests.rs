@@ -1,5 +1,5 @@
-//! With a real NVRTC, which `sh tests/environments.sh nvrtc` installs; SAMPLED_SOFTMAX_NVRTC
-//! may name another.
+//! With a real NVRTC: the one that SAMPLED_SOFTMAX_NVRTC names, or one from a wheel
+//! (nvidia-cuda-nvrtc) in any environment under build/.
 
 use std::fs;
 
@@ -12,17 +12,34 @@ fn is_complete_run() -> bool {
     std::env::var_os("SAMPLED_SOFTMAX_REQUIRE_ALL").is_some_and(|value| value == "1")
 }
 
-/// Places with a real NVRTC of each major version found; none: the test counts as not run.
+/// Where a real NVRTC is; none: the test counts as not run.
 fn real() -> Option<Places> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("build/nvrtc");
-    let file = std::env::var_os("SAMPLED_SOFTMAX_NVRTC").map(PathBuf::from);
-    let places = Places { file, folders: vec![root], ..Places::default() };
-    if choose(90, CUDA_13, &places).is_ok() {
-        return Some(places);
+    let named = std::env::var_os("SAMPLED_SOFTMAX_NVRTC").map(PathBuf::from);
+    let places = Places { folders: environments(), ..Places::default() };
+    // Not by its bare name, which may lead to the emulator's.
+    let mut files = [13, 12]
+        .into_iter()
+        .flat_map(|major| places.candidates("libnvrtc", major))
+        .filter(|file| file.is_absolute());
+    if let Some(file) = named.or(files.next()) {
+        return Some(Places { file: Some(file), ..Places::default() });
     }
-    assert!(!is_complete_run(), "no NVRTC: sh tests/environments.sh nvrtc installs it");
-    eprintln!("NOT RUN: there is no NVRTC; sh tests/environments.sh nvrtc installs it");
+    assert!(!is_complete_run(), "no NVRTC under build/: pip install --target build/nvrtc nvidia-cuda-nvrtc");
+    eprintln!("NOT RUN: no NVRTC under build/; pip install --target build/nvrtc nvidia-cuda-nvrtc");
     None
+}
+
+/// The folders of packages under build/.
+fn environments() -> Vec<PathBuf> {
+    let listed = |folder: &Path| -> Vec<PathBuf> {
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    };
+    let mut roots = listed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("build"));
+    roots.retain(|root| !root.to_string_lossy().contains("build/emu"));
+    let sites =
+        roots.iter().flat_map(|root| listed(&root.join("lib"))).map(|python| python.join("site-packages"));
+    let sites: Vec<PathBuf> = sites.collect();
+    roots.into_iter().chain(sites).collect()
 }
 
 fn temporary(name: &str) -> PathBuf {

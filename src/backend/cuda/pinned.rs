@@ -64,7 +64,6 @@ impl Drop for Pinned {
 pub(crate) struct DeviceMemory {
     device: Arc<Device>,
     address: CUdeviceptr,
-    bytes: usize,
 }
 
 impl DeviceMemory {
@@ -84,15 +83,11 @@ impl DeviceMemory {
             }
             code => device.check_named(code, || format!("cuMemAlloc: {bytes} bytes for {purpose}"))?,
         }
-        Ok(DeviceMemory { device: device.clone(), address, bytes })
+        Ok(DeviceMemory { device: device.clone(), address })
     }
 
     pub(crate) fn address(&self) -> CUdeviceptr {
         self.address
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
     }
 }
 

@@ -93,38 +93,6 @@ impl Entered<'_> {
         self.device.check_named(code, || format!("cuMemcpyDtoHAsync: {bytes} bytes"))
     }
 
-    /// Copies within the device.
-    ///
-    /// # Safety
-    /// As for `copy_to_device_async`.
-    pub(crate) unsafe fn copy_device_async(
-        &self,
-        to: CUdeviceptr,
-        from: CUdeviceptr,
-        bytes: usize,
-        stream: Stream,
-    ) -> Result<()> {
-        // SAFETY: the caller's promise.
-        let code = unsafe { (self.device.driver.cuMemcpyDtoDAsync_v2)(to, from, bytes, stream.0) };
-        self.device.check_named(code, || format!("cuMemcpyDtoDAsync: {bytes} bytes"))
-    }
-
-    /// Sets bytes.
-    ///
-    /// # Safety
-    /// `to` holds `bytes` until that has run.
-    pub(crate) unsafe fn memset_async(
-        &self,
-        to: CUdeviceptr,
-        value: u8,
-        bytes: usize,
-        stream: Stream,
-    ) -> Result<()> {
-        // SAFETY: the caller's promise.
-        let code = unsafe { (self.device.driver.cuMemsetD8Async)(to, value, bytes, stream.0) };
-        self.device.check_named(code, || format!("cuMemsetD8Async: {bytes} bytes"))
-    }
-
     /// Runs `function(argument)` on a thread of the driver's when the stream gets there.
     /// It may not call CUDA.
     ///
@@ -146,13 +114,6 @@ impl Entered<'_> {
         // SAFETY: a checked stream.
         self.device
             .check("cuStreamSynchronize", unsafe { (self.device.driver.cuStreamSynchronize)(stream.0) })
-    }
-
-    /// Makes what comes on `stream` wait for the last record of `event`.
-    pub(crate) fn wait_event(&self, stream: Stream, event: &Event) -> Result<()> {
-        // SAFETY: both exist.
-        let code = unsafe { (self.device.driver.cuStreamWaitEvent)(stream.0, event.raw, 0) };
-        self.device.check("cuStreamWaitEvent", code)
     }
 }
 
