@@ -14,7 +14,8 @@ inline void copy16(void* to, const void* from, bool wanted) {
     if (reinterpret_cast<uintptr_t>(to) % 16) fail("copy16: the shared address is no multiple of 16");
     if (reinterpret_cast<uintptr_t>(from) % 16)
         fail(text("copy16: the global address %p is no multiple of 16", from));
-    if (!block->shared.holds(to, 16)) fail("copy16 writes outside shared memory: " + block->shared.describe(to));
+    if (!block->shared.holds(to, 16))
+        fail("copy16 writes outside shared memory: " + block->shared.describe(to));
     if (block->races) block->races->issue(to);
     Copy copy{to, from, wanted};
     Copies when = block->mode.copies;

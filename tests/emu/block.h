@@ -26,10 +26,10 @@ struct Error : std::runtime_error {
 enum Copies { EARLY, LATE, MIXED };
 
 struct Mode {
-    unsigned seed = 0;       // 0: threads in order; else the order of warps, of lanes and of the coins
-    bool greedy = false;     // a warp runs as far as it can; otherwise all threads keep in step
+    unsigned seed = 0;    // 0: threads in order; else the order of warps, of lanes and of the coins
+    bool greedy = false;  // a warp runs as far as it can; otherwise all threads keep in step
     Copies copies = LATE;
-    bool races = true;       // check the order of copies and matrix loads by barriers (race.h)
+    bool races = true;  // check the order of copies and matrix loads by barriers (race.h)
     int os_threads = 1;
 };
 
@@ -80,8 +80,8 @@ struct Block {
     RaceCheck* races = nullptr;
 };
 
-// Of this OS thread; `current` is NULL while no kernel runs. Plain pointers, because every access to a thread_local
-// with a constructor asks whether it has run.
+// Of this OS thread; `current` is NULL while no kernel runs. Plain pointers, because every access to a
+// thread_local with a constructor asks whether it has run.
 inline thread_local Block* block = nullptr;
 inline thread_local Thread* current = nullptr;
 
@@ -119,7 +119,8 @@ inline void block_barrier(int line) {
         fail(text("__syncthreads at line %d after a thread of the block has returned", line));
     if (block->arrived == 0) block->barrier_line = line;
     if (block->barrier_line != line)
-        fail(text("divergent barrier: this thread is at line %d, others wait at line %d", line, block->barrier_line));
+        fail(text("divergent barrier: this thread is at line %d, others wait at line %d", line,
+                  block->barrier_line));
     uint64_t generation = block->generation;
     if (++block->arrived == block->live) {
         block->arrived = 0;
@@ -153,7 +154,8 @@ inline void thread_entry() {
     (*block->body)();
     Warp& warp = block->warps[current->warp];
     if (warp.arrived) fail(text("returned while other lanes of its warp wait in %s", warp.operation));
-    if (block->arrived) fail(text("returned while others wait at __syncthreads, line %d", block->barrier_line));
+    if (block->arrived)
+        fail(text("returned while others wait at __syncthreads, line %d", block->barrier_line));
     warp.live--;
     block->live--;
     current->done = true;
@@ -224,7 +226,8 @@ inline void run_block() {
     for (int i = 0; i < warps; i++) warp_order[i] = i;
     if (b.mode.seed) {
         for (int i = warps - 1; i > 0; i--) std::swap(warp_order[i], warp_order[next_random(i + 1)]);
-        for (int i = threads - 1; i > 0; i--) std::swap(order[i], order[(i & ~31) + next_random((i & 31) + 1)]);
+        for (int i = threads - 1; i > 0; i--)
+            std::swap(order[i], order[(i & ~31) + next_random((i & 31) + 1)]);
     }
     while (b.live) {
         bool moved = false;
@@ -233,10 +236,12 @@ inline void run_block() {
             moved |= again;
             while (again && b.mode.greedy) again = run_warp(w, order);
         }
-        if (!moved) throw Error(text("%s block (%u,%u,%u): ", b.kernel, b.index.x, b.index.y, b.index.z) + stuck());
+        if (!moved)
+            throw Error(text("%s block (%u,%u,%u): ", b.kernel, b.index.x, b.index.y, b.index.z) + stuck());
     }
     std::string damage = b.shared.damage();
-    if (!damage.empty()) throw Error(text("%s block (%u,%u,%u): ", b.kernel, b.index.x, b.index.y, b.index.z) + damage);
+    if (!damage.empty())
+        throw Error(text("%s block (%u,%u,%u): ", b.kernel, b.index.x, b.index.y, b.index.z) + damage);
     b.counts.static_shared = std::max(b.counts.static_shared, b.shared.static_bytes());
     b.counts.blocks++;
 }

@@ -1,6 +1,6 @@
-// For tests under the emulator. A test is a file tests/emu/test_<what>.cpp that includes this and the kernels it
-// needs, names their instances (INSTANTIATE_...), and holds TEST blocks; `make emu-test` builds and runs all,
-// `make emu-test TESTS=<what>` one. main is here.
+// For tests under the emulator. A test is a file tests/emu/test_<what>.cpp that includes this and the kernels
+// it needs, names their instances (INSTANTIATE_...), and holds TEST blocks; `make emu-test` builds and runs
+// all, `make emu-test TESTS=<what>` one. main is here.
 //
 //     #include "check.h"
 //     #include "columns.cuh"
@@ -81,26 +81,27 @@ inline bool refused(const char* words, const std::function<void()>& run, std::st
 
 }  // namespace emu
 
-#define TEST(name)                                                                                        \
-    static void name();                                                                                   \
-    static const bool name##_listed = (emu::tests().push_back({#name, name}), true);                      \
+#define TEST(name)                                                                   \
+    static void name();                                                              \
+    static const bool name##_listed = (emu::tests().push_back({#name, name}), true); \
     static void name()
 
-#define CHECK(condition, ...)                                                                             \
-    do {                                                                                                  \
-        if (!(condition)) {                                                                               \
-            fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition);                               \
-            fprintf(stderr, __VA_ARGS__);                                                                 \
-            fprintf(stderr, "\n");                                                                        \
-            emu::count_failure();                                                                         \
-        }                                                                                                 \
+#define CHECK(condition, ...)                                               \
+    do {                                                                    \
+        if (!(condition)) {                                                 \
+            fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, #condition); \
+            fprintf(stderr, __VA_ARGS__);                                   \
+            fprintf(stderr, "\n");                                          \
+            emu::count_failure();                                           \
+        }                                                                   \
     } while (0)
 
 // The error must contain `words`.
-#define REFUSED(words, ...)                                                                               \
-    do {                                                                                                  \
-        std::string got;                                                                                  \
-        CHECK(emu::refused(words, [&] { __VA_ARGS__; }, &got), "wanted \"%s\", got: %s", words, got.c_str()); \
+#define REFUSED(words, ...)                                                                                 \
+    do {                                                                                                    \
+        std::string got;                                                                                    \
+        CHECK(                                                                                              \
+            emu::refused(words, [&] { __VA_ARGS__; }, &got), "wanted \"%s\", got: %s", words, got.c_str()); \
     } while (0)
 
 // What a kernel writes must not depend on the mode: checked bit for bit against the first.

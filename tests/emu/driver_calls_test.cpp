@@ -1,4 +1,5 @@
-// The fake driver does what a driver does, and says what a driver would punish, or would let pass and should not.
+// The fake driver does what a driver does, and says what a driver would punish, or would let pass and should
+// not.
 #include "driver_check.h"
 #include "fake_image.h"
 
@@ -10,7 +11,8 @@ struct AddSums {
     int count, cols, accumulate, pad;
 };
 void* add_sums() {
-    static std::string image = fake::make_image(90, false, "#include \"gradients.cuh\"\nINSTANTIATE_add_sums()\n");
+    static std::string image =
+        fake::make_image(90, false, "#include \"gradients.cuh\"\nINSTANTIATE_add_sums()\n");
     void *module = nullptr, *function = nullptr;
     DONE(cuModuleLoadData(&module, image.c_str()));
     DONE(cuModuleGetFunction(&function, module, "add_sums"));
@@ -18,7 +20,8 @@ void* add_sums() {
 }
 int launch(void* function, AddSums arguments, void* stream, unsigned threads = 256, unsigned shared = 0) {
     void* parameters[] = {&arguments};
-    return cuLaunchKernel(function, (arguments.cols + 255) / 256, 1, 1, threads, 1, 1, shared, stream, parameters, nullptr);
+    return cuLaunchKernel(function, (arguments.cols + 255) / 256, 1, 1, threads, 1, 1, shared, stream,
+                          parameters, nullptr);
 }
 
 }  // namespace
@@ -118,8 +121,10 @@ TEST(a_kernel_that_leaves_its_memory_loses_the_device) {
     });
 }
 TEST(launches_beyond_the_limits_are_refused) {
-    loud("compiled for 256", {}, [] { start(), GIVES(701, launch(add_sums(), {0, 0, 1, 4, 0, 0}, nullptr, 512)); });
-    loud("allowed 49152", {}, [] { start(), GIVES(1, launch(add_sums(), {0, 0, 1, 4, 0, 0}, nullptr, 256, 49153)); });
+    loud("compiled for 256", {},
+         [] { start(), GIVES(701, launch(add_sums(), {0, 0, 1, 4, 0, 0}, nullptr, 512)); });
+    loud("allowed 49152", {},
+         [] { start(), GIVES(1, launch(add_sums(), {0, 0, 1, 4, 0, 0}, nullptr, 256, 49153)); });
     loud("the device has 232448", {}, [] { start(), GIVES(1, cuFuncSetAttribute(add_sums(), 8, 232449)); });
     loud("the device has 166912", {{"FAKE_CUDA_ARCH", "80"}}, [] {
         start();
@@ -138,12 +143,15 @@ TEST(images_of_another_device_or_of_nothing_are_refused) {
         std::string newer = fake::make_image(90, false, "\nINSTANTIATE_add_sums()\n");
         GIVES(209, cuModuleLoadData(&module, newer.c_str()));
         GIVES(200, cuModuleLoadData(&module, newer.substr(0, newer.size() - 3).c_str()));
-        GIVES(200, cuModuleLoadData(&module, "\x7f" "ELF"));
+        GIVES(200, cuModuleLoadData(&module,
+                                    "\x7f"
+                                    "ELF"));
         DONE(cuModuleLoadData(&module, fake::make_image(75, true, "\nINSTANTIATE_add_sums()\n").c_str()));
     });
     loud("no kernel absent", {}, [] {
         void* module;
-        start(), GIVES(200, cuModuleLoadData(&module, fake::make_image(90, false, "\nINSTANTIATE_absent()\n").c_str()));
+        start(), GIVES(200, cuModuleLoadData(
+                                &module, fake::make_image(90, false, "\nINSTANTIATE_absent()\n").c_str()));
     });
 }
 TEST(failures_are_injected_at_the_call_that_was_named) {

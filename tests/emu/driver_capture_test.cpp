@@ -115,7 +115,7 @@ TEST(deferred_work_runs_when_it_is_waited_for) {
     silent({{"FAKE_CUDA_DEFER", "1"}}, [] {
         start();
         void *first = make_stream(), *second = make_stream(), *event;
-        int *pinned;
+        int* pinned;
         DONE(cuMemHostAlloc((void**)&pinned, 8, 0));
         DONE(cuEventCreate(&event, 2));
         Address at = allocate(8);

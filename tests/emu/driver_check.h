@@ -1,5 +1,5 @@
-// For tests of the fake driver: what they call of it, and each test in a process of its own with the environment it
-// names, because the driver reads that once.
+// For tests of the fake driver: what they call of it, and each test in a process of its own with the
+// environment it names, because the driver reads that once.
 #pragma once
 #include <sys/wait.h>
 
@@ -53,13 +53,14 @@ int cuModuleGetFunction(void**, void*, const char*);
 int cuModuleUnload(void*);
 int cuFuncGetParamInfo(void*, size_t, size_t*, size_t*);
 int cuFuncSetAttribute(void*, int, int);
-int cuLaunchKernel(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
+int cuLaunchKernel(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**,
+                   void**);
 int cuGetErrorName(int, const char**);
 }
 
 // Runs `body` in a child with stderr kept; true if it ended as it should and said `words`.
-inline bool in_child(const std::vector<std::pair<const char*, const char*>>& environment, const std::function<void()>& body,
-              const char* words, bool aborts, std::string* said) {
+inline bool in_child(const std::vector<std::pair<const char*, const char*>>& environment,
+                     const std::function<void()>& body, const char* words, bool aborts, std::string* said) {
     int ends[2];
     if (pipe(ends)) return false;
     fflush(stdout);
@@ -95,7 +96,8 @@ inline void loud(const char* words, const Environment& environment, const std::f
 }
 inline void fatal(const char* words, const Environment& environment, const std::function<void()>& body) {
     std::string said;
-    CHECK(in_child(environment, body, words, true, &said), "wanted \"%s\" and an abort, got: %s", words, said.c_str());
+    CHECK(in_child(environment, body, words, true, &said), "wanted \"%s\" and an abort, got: %s", words,
+          said.c_str());
 }
 
 inline void check_code(int got, int wanted, const char* call, int line) {

@@ -1,4 +1,5 @@
-// The fake NVRTC refuses what a compiler would, and what it makes the fake driver loads; the fake cuBLASLt multiplies.
+// The fake NVRTC refuses what a compiler would, and what it makes the fake driver loads; the fake cuBLASLt
+// multiplies.
 #include "driver_check.h"
 
 extern "C" {
@@ -14,8 +15,8 @@ int cublasLtMatmulDescCreate(void**, int, int);
 int cublasLtMatmulDescSetAttribute(void*, int, const void*, size_t);
 int cublasLtMatrixLayoutCreate(void**, int, uint64_t, uint64_t, int64_t);
 int cublasLtMatmulAlgoGetHeuristic(void*, void*, void*, void*, void*, void*, void*, int, void*, int*);
-int cublasLtMatmul(void*, void*, const void*, const void*, void*, const void*, void*, const void*, const void*, void*,
-                   void*, void*, const void*, void*, size_t, void*);
+int cublasLtMatmul(void*, void*, const void*, const void*, void*, const void*, void*, const void*,
+                   const void*, void*, void*, void*, const void*, void*, size_t, void*);
 }
 
 namespace {
@@ -32,7 +33,8 @@ struct Compilation {
     int code;
     std::string log, image;
 };
-Compilation compile(const char* source, const std::vector<Header>& headers, const char* option = "--gpu-architecture=sm_90") {
+Compilation compile(const char* source, const std::vector<Header>& headers,
+                    const char* option = "--gpu-architecture=sm_90") {
     std::vector<const char*> names, texts;
     for (const Header& h : headers) names.push_back(h.name), texts.push_back(h.text);
     void* program;
@@ -71,7 +73,8 @@ TEST(what_is_compiled_loads_and_has_its_kernels) {
 TEST(what_a_compiler_would_refuse_is_refused) {
     std::vector<Header> changed = all(), missing;
     for (Header& h : changed) {
-        if (!strcmp(h.name, "gradients.cuh")) h.text = "#include \"arguments.cuh\"\n#define INSTANTIATE_add_sums()\n";
+        if (!strcmp(h.name, "gradients.cuh"))
+            h.text = "#include \"arguments.cuh\"\n#define INSTANTIATE_add_sums()\n";
         if (strcmp(h.name, "tile.cuh")) missing.push_back(h);
     }
     const struct {
@@ -81,13 +84,15 @@ TEST(what_a_compiler_would_refuse_is_refused) {
         {good, "--gpu-architecture=sm_90", "not the one the fake driver was built from", changed},
         {good, "--gpu-architecture=sm_90", "cannot open source file \"tile.cuh\"", missing},
         {"#include \"gradients.cuh\"\n", "--gpu-architecture=sm_90", "instantiates nothing", all()},
-        {"#include \"sort.cuh\"\nINSTANTIATE_add_sums()\n", "--gpu-architecture=sm_90", "INSTANTIATE_add_sums\" is undefined", all()},
+        {"#include \"sort.cuh\"\nINSTANTIATE_add_sums()\n", "--gpu-architecture=sm_90",
+         "INSTANTIATE_add_sums\" is undefined", all()},
         {good, "--gpu-architecture=sm_61", "invalid value", all()},
         {good, "fast", "unknown option", all()},
     };
     for (const auto& test : cases) {
         Compilation c = compile(test.source, test.headers, test.option);
-        CHECK(c.code != 0 && c.image.empty() && contains(c.log, test.words), "wanted \"%s\": %s", test.words, c.log.c_str());
+        CHECK(c.code != 0 && c.image.empty() && contains(c.log, test.words), "wanted \"%s\": %s", test.words,
+              c.log.c_str());
     }
 }
 TEST(a_product_runs_on_its_stream) {
@@ -111,9 +116,10 @@ TEST(a_product_runs_on_its_stream) {
         DONE(cublasLtMatrixLayoutCreate(&la, R_32F, 2, 4, 5));
         DONE(cublasLtMatrixLayoutCreate(&lb, R_32F, 3, 4, 3));
         DONE(cublasLtMatrixLayoutCreate(&ld, R_32F, 2, 3, 4));
-        DONE(cublasLtMatmulAlgoGetHeuristic(handle, operation, la, lb, ld, ld, nullptr, 1, heuristic, &count));
-        DONE(cublasLtMatmul(handle, operation, &one, (void*)a, la, (void*)b, lb, &zero, (void*)d, ld, (void*)d, ld, heuristic,
-                            nullptr, 0, stream));
+        DONE(
+            cublasLtMatmulAlgoGetHeuristic(handle, operation, la, lb, ld, ld, nullptr, 1, heuristic, &count));
+        DONE(cublasLtMatmul(handle, operation, &one, (void*)a, la, (void*)b, lb, &zero, (void*)d, ld,
+                            (void*)d, ld, heuristic, nullptr, 0, stream));
         DONE(cuMemcpyDtoH_v2(host_d.data(), d, 48));
         CHECK(is_nan(host_d[0]), "ran before its stream was waited for: %g", host_d[0]);
         DONE(cuStreamSynchronize(stream));
@@ -137,7 +143,7 @@ TEST(a_product_of_freed_memory_is_told) {
         DONE(cublasLtCreate(&handle));
         DONE(cublasLtMatmulDescCreate(&operation, 68, 0));
         DONE(cublasLtMatrixLayoutCreate(&layout, 0, 2, 2, 2));
-        GIVES(13, cublasLtMatmul(handle, operation, &one, (void*)gone, layout, (void*)d, layout, &one, (void*)d, layout, (void*)d,
-                                 layout, nullptr, nullptr, 0, nullptr));
+        GIVES(13, cublasLtMatmul(handle, operation, &one, (void*)gone, layout, (void*)d, layout, &one,
+                                 (void*)d, layout, (void*)d, layout, nullptr, nullptr, 0, nullptr));
     });
 }

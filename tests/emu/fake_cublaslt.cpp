@@ -1,5 +1,5 @@
-// A stand-in for libcublasLt.so.13: plain products with sums in float32, put on the fake driver's streams like a
-// kernel. Column-major, as cuBLASLt is; what it does not know it refuses.
+// A stand-in for libcublasLt.so.13: plain products with sums in float32, put on the fake driver's streams
+// like a kernel. Column-major, as cuBLASLt is; what it does not know it refuses.
 //
 //     FAKE_CUBLASLT_NONE=1         has an algorithm for nothing
 #include <cstdint>
@@ -18,7 +18,8 @@ struct FakeRange {
     size_t bytes;
 };
 // fake_cuda_launch.cpp: runs `work` when the stream gets there, after looking at what it will touch.
-extern "C" int fake_cuda_submit(void* stream, const char* what, const FakeRange* ranges, int count, const std::function<void()>& work);
+extern "C" int fake_cuda_submit(void* stream, const char* what, const FakeRange* ranges, int count,
+                                const std::function<void()>& work);
 
 namespace {
 
@@ -66,12 +67,14 @@ bool sizes(const Operation& o, const Layout& a, const Layout& b, const Layout& d
                  (o.compute == COMPUTE_32F || (o.compute == COMPUTE_32F_FAST_TF32 && a.type == R_32F)) &&
                  (a.type == R_32F || a.type == R_16F || a.type == R_16BF);
     bool strides = a.stride >= (int64_t)a.rows && b.stride >= (int64_t)b.rows && d.stride >= (int64_t)d.rows;
-    return types && strides && (o.transposed[1] ? b.cols : b.rows) == out->k && d.rows == out->m && d.cols == out->n;
+    return types && strides && (o.transposed[1] ? b.cols : b.rows) == out->k && d.rows == out->m &&
+           d.cols == out->n;
 }
 
 void multiply(const Operation& o, const Sizes& s, float alpha, float beta, const void* a, const Layout& la,
               const void* b, const Layout& lb, const float* c, const Layout& lc, float* d, const Layout& ld) {
-    std::vector<float> left = spread(a, la, o.transposed[0], o.compute), right = spread(b, lb, o.transposed[1], o.compute);
+    std::vector<float> left = spread(a, la, o.transposed[0], o.compute),
+                       right = spread(b, lb, o.transposed[1], o.compute);
     std::vector<float> row(s.n);
     for (uint64_t i = 0; i < s.m; i++) {
         std::fill(row.begin(), row.end(), 0.f);
@@ -117,30 +120,37 @@ struct Heuristic {
     float waves;
     int reserved[4];
 };
-EXPORT int cublasLtMatmulAlgoGetHeuristic(void*, void* operation, void* a, void* b, void*, void* d, void*, int wanted,
-                                          Heuristic* out, int* count) {
+EXPORT int cublasLtMatmulAlgoGetHeuristic(void*, void* operation, void* a, void* b, void*, void* d, void*,
+                                          int wanted, Heuristic* out, int* count) {
     Sizes s;
     *count = 0;
     const char* none = getenv("FAKE_CUBLASLT_NONE");
     if ((none && atoi(none)) || wanted < 1) return NOT_SUPPORTED;
-    if (!sizes(as<Operation>(operation), as<Layout>(a), as<Layout>(b), as<Layout>(d), &s)) return NOT_SUPPORTED;
+    if (!sizes(as<Operation>(operation), as<Layout>(a), as<Layout>(b), as<Layout>(d), &s))
+        return NOT_SUPPORTED;
     memset(out, 0, sizeof *out);
     *count = 1;
     return SUCCESS;
 }
-EXPORT int cublasLtMatmul(void*, void* operation, const void* alpha, const void* a, void* a_layout, const void* b,
-                          void* b_layout, const void* beta, const void* c, void* c_layout, void* d, void* d_layout,
-                          const void*, void* workspace, size_t workspace_bytes, void* stream) {
+EXPORT int cublasLtMatmul(void*, void* operation, const void* alpha, const void* a, void* a_layout,
+                          const void* b, void* b_layout, const void* beta, const void* c, void* c_layout,
+                          void* d, void* d_layout, const void*, void* workspace, size_t workspace_bytes,
+                          void* stream) {
     const Operation o = as<Operation>(operation);
-    const Layout la = as<Layout>(a_layout), lb = as<Layout>(b_layout), lc = as<Layout>(c_layout), ld = as<Layout>(d_layout);
+    const Layout la = as<Layout>(a_layout), lb = as<Layout>(b_layout), lc = as<Layout>(c_layout),
+                 ld = as<Layout>(d_layout);
     Sizes s;
     if (!sizes(o, la, lb, ld, &s)) return NOT_SUPPORTED;
     float alpha_value, beta_value;
     memcpy(&alpha_value, alpha, 4), memcpy(&beta_value, beta, 4);
-    const FakeRange ranges[] = {{"A", a, la.bytes()}, {"B", b, lb.bytes()}, {"C", c, lc.bytes()}, {"D", d, ld.bytes()},
+    const FakeRange ranges[] = {{"A", a, la.bytes()},
+                                {"B", b, lb.bytes()},
+                                {"C", c, lc.bytes()},
+                                {"D", d, ld.bytes()},
                                 {"workspace", workspace, workspace_bytes}};
     int code = fake_cuda_submit(stream, "cublasLtMatmul", ranges, workspace_bytes ? 5 : 4, [=] {
-        multiply(o, s, alpha_value, beta_value, a, la, b, lb, static_cast<const float*>(c), lc, static_cast<float*>(d), ld);
+        multiply(o, s, alpha_value, beta_value, a, la, b, lb, static_cast<const float*>(c), lc,
+                 static_cast<float*>(d), ld);
     });
     return code ? EXECUTION_FAILED : SUCCESS;
 }

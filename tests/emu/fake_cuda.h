@@ -1,8 +1,9 @@
-// A stand-in for libcuda on a machine without a GPU. It answers the driver API, runs the kernels of kernels/instances.def
-// on the emulator, and says so loudly when a program does what a driver would punish, or would let pass and should not.
+// A stand-in for libcuda on a machine without a GPU. It answers the driver API, runs the kernels of
+// kernels/instances.def on the emulator, and says so loudly when a program does what a driver would punish,
+// or would let pass and should not.
 // Files: fake_cuda_{call,errors,context,memory,copy,stream,event,capture,graph,module,launch}.cpp.
 //
-//     FAKE_CUDA_STRICT=1           a complaint ends the program; otherwise it is a message on stderr and an error code
+//     FAKE_CUDA_STRICT=1           a complaint ends the program; otherwise it is a message and an error code
 //     FAKE_CUDA_DEVICES=2          how many devices there are (1)
 //     FAKE_CUDA_ARCH=80            their compute capability (90)
 //     FAKE_CUDA_PAGEABLE=1         they reach all host memory, as Grace Hopper does
@@ -11,7 +12,8 @@
 //     FAKE_CUDA_DEFER=1            work runs when something waits for it, not when it is submitted
 //     FAKE_CUDA_SEED=3             order of threads and landing of copies (0)
 //     FAKE_CUDA_THREADS=2          OS threads for the blocks of a launch (1)
-//     FAKE_CUDA_FAIL=cuMemAlloc_v2:3=2,cuLaunchKernel:1=700    the third allocation and the first launch fail so
+//     FAKE_CUDA_FAIL=cuMemAlloc_v2:3=2,cuLaunchKernel:1=700
+//                                  the third allocation and the first launch fail so
 //     FAKE_CUDA_LOG=path           one line a call
 #pragma once
 #include <cstdint>
@@ -33,12 +35,34 @@ namespace fake {
 
 using Address = unsigned long long;
 enum Code {
-    SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, NO_DEVICE = 100, INVALID_DEVICE = 101,
-    INVALID_IMAGE = 200, INVALID_CONTEXT = 201, NO_BINARY_FOR_GPU = 209, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600,
-    ILLEGAL_ADDRESS = 700, LAUNCH_OUT_OF_RESOURCES = 701, CONTEXT_IS_DESTROYED = 709, MISALIGNED_ADDRESS = 716,
-    LAUNCH_FAILED = 719, NOT_PERMITTED = 800, NOT_SUPPORTED = 801, CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901,
-    CAPTURE_MERGE = 902, CAPTURE_UNMATCHED = 903, CAPTURE_UNJOINED = 904, CAPTURE_ISOLATION = 905, CAPTURE_IMPLICIT = 906,
-    CAPTURED_EVENT = 907, CAPTURE_WRONG_THREAD = 908
+    SUCCESS = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    NOT_INITIALIZED = 3,
+    NO_DEVICE = 100,
+    INVALID_DEVICE = 101,
+    INVALID_IMAGE = 200,
+    INVALID_CONTEXT = 201,
+    NO_BINARY_FOR_GPU = 209,
+    INVALID_HANDLE = 400,
+    NOT_FOUND = 500,
+    NOT_READY = 600,
+    ILLEGAL_ADDRESS = 700,
+    LAUNCH_OUT_OF_RESOURCES = 701,
+    CONTEXT_IS_DESTROYED = 709,
+    MISALIGNED_ADDRESS = 716,
+    LAUNCH_FAILED = 719,
+    NOT_PERMITTED = 800,
+    NOT_SUPPORTED = 801,
+    CAPTURE_UNSUPPORTED = 900,
+    CAPTURE_INVALIDATED = 901,
+    CAPTURE_MERGE = 902,
+    CAPTURE_UNMATCHED = 903,
+    CAPTURE_UNJOINED = 904,
+    CAPTURE_ISOLATION = 905,
+    CAPTURE_IMPLICIT = 906,
+    CAPTURED_EVENT = 907,
+    CAPTURE_WRONG_THREAD = 908
 };
 
 struct Settings {
@@ -131,7 +155,8 @@ struct Function {
 
 // ---- call.cpp: what every entry point goes through --------------------------------------------
 
-enum Needs { NOTHING = 0, INITIALISED = 1, CONTEXT = 3, NO_CAPTURE = 4 };  // NO_CAPTURE: unsafe while something is captured
+// NO_CAPTURE: unsafe while something is captured.
+enum Needs { NOTHING = 0, INITIALISED = 1, CONTEXT = 3, NO_CAPTURE = 4 };
 
 // Counts and logs the call, injects failures, checks what it `needs`, and runs `body` alone in the driver.
 int call(const char* name, unsigned needs, const std::function<int()>& body);

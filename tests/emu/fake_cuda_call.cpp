@@ -1,4 +1,5 @@
-// What every entry point goes through: settings, log, injected failures, and the rules of when it may be called.
+// What every entry point goes through: settings, log, injected failures, and the rules of when it may be
+// called.
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -42,8 +43,9 @@ std::vector<Injected> read_failures() {
 }
 
 bool is_sticky(int code) {
-    return (code >= 700 && code <= 719 && code != LAUNCH_OUT_OF_RESOURCES && code != 704 && code != 705 && code != 708 &&
-            code != 711 && code != 712 && code != 713) || code == 214 || code == 220;
+    return (code >= 700 && code <= 719 && code != LAUNCH_OUT_OF_RESOURCES && code != 704 && code != 705 &&
+            code != 708 && code != 711 && code != 712 && code != 713) ||
+           code == 214 || code == 220;
 }
 
 std::map<std::string, uint64_t> counts;
@@ -71,7 +73,8 @@ int check(const char* name, unsigned needs) {
     if ((needs & INITIALISED) && !is_initialised) return complain(NOT_INITIALIZED, "called before cuInit");
     if ((needs & CONTEXT) == CONTEXT) {
         if (!current()) return complain(INVALID_CONTEXT, "no context is current on this thread");
-        if (!exists(current())) return complain(CONTEXT_IS_DESTROYED, "the current context is destroyed or released");
+        if (!exists(current()))
+            return complain(CONTEXT_IS_DESTROYED, "the current context is destroyed or released");
         if (current()->lost) return current()->lost;
     }
     return (needs & NO_CAPTURE) ? refuse_in_capture(name) : 0;

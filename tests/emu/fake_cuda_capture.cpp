@@ -19,7 +19,8 @@ uint64_t this_thread() {
 
 int status(const Stream* stream) { return !stream->capture ? 0 : stream->capture->invalidated ? 2 : 1; }
 
-int info(void* handle, int* out_status, uint64_t* id, void** graph, const void** dependencies, size_t* count) {
+int info(void* handle, int* out_status, uint64_t* id, void** graph, const void** dependencies,
+         size_t* count) {
     Stream* stream = stream_of(handle);
     if (!stream) return INVALID_HANDLE;
     if (legacy_is_blocked(stream)) return CAPTURE_IMPLICIT;
@@ -35,7 +36,8 @@ int info(void* handle, int* out_status, uint64_t* id, void** graph, const void**
 int begin(void* handle, int mode) {
     Stream* stream = stream_of(handle);
     if (!stream) return INVALID_HANDLE;
-    if (stream == stream->context->legacy.get()) return complain(CAPTURE_UNSUPPORTED, "the legacy stream cannot be captured");
+    if (stream == stream->context->legacy.get())
+        return complain(CAPTURE_UNSUPPORTED, "the legacy stream cannot be captured");
     if (stream->capture) return complain(401, "the stream is captured already");
     if (mode < GLOBAL || mode > RELAXED) return complain(INVALID_VALUE, "capture mode %d", mode);
     static uint64_t next = 1;
@@ -78,7 +80,8 @@ int end(void* handle, void** graph) {
         for (auto& [object, count] : capture->graph->objects) object->release(count);
         delete capture->graph;
         capture->graph = nullptr;
-        return capture->invalidated ? (int)CAPTURE_INVALIDATED : complain(CAPTURE_UNJOINED, "a stream that joined was not waited for");
+        return capture->invalidated ? (int)CAPTURE_INVALIDATED
+                                    : complain(CAPTURE_UNJOINED, "a stream that joined was not waited for");
     }
     return *graph = capture->graph, 0;
 }
@@ -101,16 +104,19 @@ bool legacy_is_blocked(const Stream* stream) {
     return false;
 }
 
-// cuda.h at cuThreadExchangeStreamCaptureMode: what a thread may do while captures of its own or of others go on.
+// cuda.h at cuThreadExchangeStreamCaptureMode: what a thread may do while captures of its own or of others go
+// on.
 int refuse_in_capture(const char* name) {
     for (auto& capture : captures) {
         bool own = capture->thread == this_thread();
-        bool forbids = thread_mode == GLOBAL         ? capture->mode == GLOBAL || (own && capture->mode == THREAD_LOCAL)
+        bool forbids = thread_mode == GLOBAL
+                           ? capture->mode == GLOBAL || (own && capture->mode == THREAD_LOCAL)
                        : thread_mode == THREAD_LOCAL ? own && capture->mode != RELAXED
                                                      : false;
         if (!forbids) continue;
         invalidate(*capture);
-        return complain(CAPTURE_UNSUPPORTED, "%s while %s captures", name, own ? "this thread" : "another thread");
+        return complain(CAPTURE_UNSUPPORTED, "%s while %s captures", name,
+                        own ? "this thread" : "another thread");
     }
     return 0;
 }
@@ -123,15 +129,18 @@ int capture_wait(Stream* stream, Event* event, unsigned flags) {
         if (!event->stream) return 0;  // never recorded: nothing to wait for
         if (flags & EXTERNAL) return 0;
         invalidate(*stream->capture);
-        return complain(CAPTURE_ISOLATION, "a captured stream waits for an event recorded outside of the capture");
+        return complain(CAPTURE_ISOLATION,
+                        "a captured stream waits for an event recorded outside of the capture");
     }
-    if (captures.count(event->capture) == 0) return complain(CAPTURED_EVENT, "the event was recorded in a capture that has ended");
+    if (captures.count(event->capture) == 0)
+        return complain(CAPTURED_EVENT, "the event was recorded in a capture that has ended");
     if (stream->capture && stream->capture != event->capture) {
         invalidate(*stream->capture);
         invalidate(*event->capture);
         return complain(CAPTURE_MERGE, "an event of another capture is waited for");
     }
-    if (stream == stream->context->legacy.get()) return complain(CAPTURE_IMPLICIT, "the legacy stream would join a capture");
+    if (stream == stream->context->legacy.get())
+        return complain(CAPTURE_IMPLICIT, "the legacy stream would join a capture");
     stream->capture = event->capture;
     merge(event->capture->streams[stream], event->reach);
     return 0;
@@ -155,11 +164,13 @@ EXPORT int cuStreamIsCapturing(void* handle, int* out) {
         return *out = status(stream), 0;
     });
 }
-EXPORT int cuStreamGetCaptureInfo_v2(void* stream, int* status, uint64_t* id, void** graph, const void** nodes, size_t* count) {
-    return call("cuStreamGetCaptureInfo_v2", CONTEXT, [&] { return info(stream, status, id, graph, nodes, count); });
+EXPORT int cuStreamGetCaptureInfo_v2(void* stream, int* status, uint64_t* id, void** graph,
+                                     const void** nodes, size_t* count) {
+    return call("cuStreamGetCaptureInfo_v2", CONTEXT,
+                [&] { return info(stream, status, id, graph, nodes, count); });
 }
-EXPORT int cuStreamGetCaptureInfo_v3(void* stream, int* status, uint64_t* id, void** graph, const void** nodes,
-                                     const void** edges, size_t* count) {
+EXPORT int cuStreamGetCaptureInfo_v3(void* stream, int* status, uint64_t* id, void** graph,
+                                     const void** nodes, const void** edges, size_t* count) {
     return call("cuStreamGetCaptureInfo_v3", CONTEXT, [&] {
         if (edges) *edges = nullptr;
         return info(stream, status, id, graph, nodes, count);

@@ -39,7 +39,8 @@ int check_device(int device) {
 void close(Context* context) {
     drain_all(context);
     std::string left = leaks(context);
-    if (!left.empty() && !context->lost) complain(0, "the context of device %d goes with %s", context->device, left.c_str());
+    if (!left.empty() && !context->lost)
+        complain(0, "the context of device %d goes with %s", context->device, left.c_str());
     live_contexts.erase(context);
 }
 
@@ -101,16 +102,56 @@ EXPORT int cuDeviceGetAttribute(int* value, int attribute, int device) {
     return call("cuDeviceGetAttribute", INITIALISED, [&] {
         const Settings& s = settings();
         // As an H100 has them, by their numbers in cuda.h.
-        const std::map<int, int> values = {
-            {1, 1024}, {2, 1024}, {3, 1024}, {4, 64}, {5, 2147483647}, {6, 65535}, {7, 65535}, {8, 49152}, {9, 65536},
-            {10, 32}, {12, 65536}, {13, 1980000}, {16, 132}, {17, 0}, {18, 0}, {19, 1}, {20, 0}, {31, 1}, {32, 1},
-            {33, 1 + device}, {34, 0}, {35, 0}, {36, 2619000}, {37, 5120}, {38, 50 << 20}, {39, 2048}, {40, 3}, {41, 1},
-            {50, 0}, {75, s.arch / 10}, {76, s.arch % 10}, {78, 1}, {81, s.arch < 80 ? 96 << 10 : 228 << 10}, {82, 65536},
-            {83, 1}, {86, 0}, {88, s.pageable}, {89, 1}, {91, 1}, {95, 1}, {96, 0},
-            {97, s.arch < 80 ? 96 << 10 : s.arch < 90 ? 163 << 10 : 227 << 10}, {100, s.pageable}, {106, 32},
-            {108, 32 << 20}, {111, 1024}, {115, 1}};
+        const std::map<int, int> values = {{1, 1024},
+                                           {2, 1024},
+                                           {3, 1024},
+                                           {4, 64},
+                                           {5, 2147483647},
+                                           {6, 65535},
+                                           {7, 65535},
+                                           {8, 49152},
+                                           {9, 65536},
+                                           {10, 32},
+                                           {12, 65536},
+                                           {13, 1980000},
+                                           {16, 132},
+                                           {17, 0},
+                                           {18, 0},
+                                           {19, 1},
+                                           {20, 0},
+                                           {31, 1},
+                                           {32, 1},
+                                           {33, 1 + device},
+                                           {34, 0},
+                                           {35, 0},
+                                           {36, 2619000},
+                                           {37, 5120},
+                                           {38, 50 << 20},
+                                           {39, 2048},
+                                           {40, 3},
+                                           {41, 1},
+                                           {50, 0},
+                                           {75, s.arch / 10},
+                                           {76, s.arch % 10},
+                                           {78, 1},
+                                           {81, s.arch < 80 ? 96 << 10 : 228 << 10},
+                                           {82, 65536},
+                                           {83, 1},
+                                           {86, 0},
+                                           {88, s.pageable},
+                                           {89, 1},
+                                           {91, 1},
+                                           {95, 1},
+                                           {96, 0},
+                                           {97, s.arch < 80 ? 96 << 10 : s.arch < 90 ? 163 << 10 : 227 << 10},
+                                           {100, s.pageable},
+                                           {106, 32},
+                                           {108, 32 << 20},
+                                           {111, 1024},
+                                           {115, 1}};
         auto found = values.find(attribute);
-        if (found == values.end()) return complain(INVALID_VALUE, "attribute %d is not known to the fake driver", attribute);
+        if (found == values.end())
+            return complain(INVALID_VALUE, "attribute %d is not known to the fake driver", attribute);
         return *value = found->second, check_device(device);
     });
 }
@@ -127,7 +168,8 @@ EXPORT int cuDevicePrimaryCtxRelease_v2(int device) {
     return call("cuDevicePrimaryCtxRelease_v2", INITIALISED, [&] {
         if (int code = check_device(device)) return code;
         Context* c = primary(device);
-        if (c->references == 0) return complain(INVALID_CONTEXT, "the primary context of device %d is not retained", device);
+        if (c->references == 0)
+            return complain(INVALID_CONTEXT, "the primary context of device %d is not retained", device);
         if (--c->references == 0) {
             close(c);
             c->lost = 0;
@@ -180,7 +222,8 @@ EXPORT int cuCtxPopCurrent_v2(void** context) {
 EXPORT int cuCtxSetCurrent(void* context) {
     return call("cuCtxSetCurrent", INITIALISED, [&] {
         auto c = static_cast<Context*>(context);
-        if (c && !exists(c)) return complain(INVALID_CONTEXT, "the context does not exist or is not retained");
+        if (c && !exists(c))
+            return complain(INVALID_CONTEXT, "the context does not exist or is not retained");
         if (!stack.contexts.empty()) stack.contexts.pop_back();
         if (stack.contexts.empty()) stack.pushed = false;
         if (c) stack.contexts.push_back(c);

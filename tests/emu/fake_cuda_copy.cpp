@@ -29,7 +29,8 @@ int copy_async(Address to, Address from, size_t bytes, Direction direction, void
     if (!stream) return INVALID_HANDLE;
     if (int code = check_copy(to, from, bytes, direction)) return code;
     Address host = direction == TO_DEVICE ? from : to;
-    bool pageable = direction != ON_DEVICE && !is_pinned(reinterpret_cast<void*>(host)) && !settings().pageable;
+    bool pageable =
+        direction != ON_DEVICE && !is_pinned(reinterpret_cast<void*>(host)) && !settings().pageable;
     if (stream->capture && pageable) {
         invalidate(*stream->capture);
         return complain(CAPTURE_UNSUPPORTED, "a copy of memory that is not pinned is captured");
@@ -61,7 +62,8 @@ template <class T> int fill(Address to, T value, size_t count, Stream* stream) {
     if (to % sizeof(T)) return complain(INVALID_VALUE, "0x%llx is no multiple of %zu", to, sizeof(T));
     if (int code = check_device_range("destination", to, count * sizeof(T))) return code;
     return submit(stream, {MEMSET_NODE, "fill", [=] {
-                               if (int code = check_device_range("destination", to, count * sizeof(T))) return code;
+                               if (int code = check_device_range("destination", to, count * sizeof(T)))
+                                   return code;
                                Access access;
                                for (size_t i = 0; i < count; i++) reinterpret_cast<T*>(to)[i] = value;
                                return 0;
@@ -77,22 +79,28 @@ Address address(const void* p) { return reinterpret_cast<Address>(p); }
 using namespace fake;
 
 EXPORT int cuMemcpyHtoDAsync_v2(Address to, const void* from, size_t bytes, void* stream) {
-    return call("cuMemcpyHtoDAsync_v2", CONTEXT, [&] { return copy_async(to, address(from), bytes, TO_DEVICE, stream); });
+    return call("cuMemcpyHtoDAsync_v2", CONTEXT,
+                [&] { return copy_async(to, address(from), bytes, TO_DEVICE, stream); });
 }
 EXPORT int cuMemcpyDtoHAsync_v2(void* to, Address from, size_t bytes, void* stream) {
-    return call("cuMemcpyDtoHAsync_v2", CONTEXT, [&] { return copy_async(address(to), from, bytes, TO_HOST, stream); });
+    return call("cuMemcpyDtoHAsync_v2", CONTEXT,
+                [&] { return copy_async(address(to), from, bytes, TO_HOST, stream); });
 }
 EXPORT int cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void* stream) {
-    return call("cuMemcpyDtoDAsync_v2", CONTEXT, [&] { return copy_async(to, from, bytes, ON_DEVICE, stream); });
+    return call("cuMemcpyDtoDAsync_v2", CONTEXT,
+                [&] { return copy_async(to, from, bytes, ON_DEVICE, stream); });
 }
 EXPORT int cuMemcpyHtoD_v2(Address to, const void* from, size_t bytes) {
-    return call("cuMemcpyHtoD_v2", CONTEXT | NO_CAPTURE, [&] { return copy_now(to, address(from), bytes, TO_DEVICE); });
+    return call("cuMemcpyHtoD_v2", CONTEXT | NO_CAPTURE,
+                [&] { return copy_now(to, address(from), bytes, TO_DEVICE); });
 }
 EXPORT int cuMemcpyDtoH_v2(void* to, Address from, size_t bytes) {
-    return call("cuMemcpyDtoH_v2", CONTEXT | NO_CAPTURE, [&] { return copy_now(address(to), from, bytes, TO_HOST); });
+    return call("cuMemcpyDtoH_v2", CONTEXT | NO_CAPTURE,
+                [&] { return copy_now(address(to), from, bytes, TO_HOST); });
 }
 EXPORT int cuMemcpyDtoD_v2(Address to, Address from, size_t bytes) {
-    return call("cuMemcpyDtoD_v2", CONTEXT | NO_CAPTURE, [&] { return copy_now(to, from, bytes, ON_DEVICE); });
+    return call("cuMemcpyDtoD_v2", CONTEXT | NO_CAPTURE,
+                [&] { return copy_now(to, from, bytes, ON_DEVICE); });
 }
 EXPORT int cuMemsetD8Async(Address to, unsigned char value, size_t count, void* stream) {
     return call("cuMemsetD8Async", CONTEXT, [&] { return fill(to, value, count, stream_of(stream)); });
@@ -101,8 +109,10 @@ EXPORT int cuMemsetD32Async(Address to, unsigned value, size_t count, void* stre
     return call("cuMemsetD32Async", CONTEXT, [&] { return fill(to, value, count, stream_of(stream)); });
 }
 EXPORT int cuMemsetD8_v2(Address to, unsigned char value, size_t count) {
-    return call("cuMemsetD8_v2", CONTEXT | NO_CAPTURE, [&] { return fill(to, value, count, current()->legacy.get()); });
+    return call("cuMemsetD8_v2", CONTEXT | NO_CAPTURE,
+                [&] { return fill(to, value, count, current()->legacy.get()); });
 }
 EXPORT int cuMemsetD32_v2(Address to, unsigned value, size_t count) {
-    return call("cuMemsetD32_v2", CONTEXT | NO_CAPTURE, [&] { return fill(to, value, count, current()->legacy.get()); });
+    return call("cuMemsetD32_v2", CONTEXT | NO_CAPTURE,
+                [&] { return fill(to, value, count, current()->legacy.get()); });
 }

@@ -64,15 +64,19 @@ EXPORT int cuEventRecord(void* handle, void* stream_handle) {
         Event* event = event_of(handle);
         Stream* stream = event ? stream_of(stream_handle) : nullptr;
         if (!stream) return (int)INVALID_HANDLE;
-        if (event->context != stream->context) return complain(INVALID_HANDLE, "event and stream are of different contexts");
+        if (event->context != stream->context)
+            return complain(INVALID_HANDLE, "event and stream are of different contexts");
         event->capture = stream->capture;
         if (stream->capture) return capture_record(stream, event), 0;
         event->stream = stream;
         uint64_t count = ++event->recorded;
-        return submit(stream, {EVENT_NODE, "event", [=] { return event->done = count, event->time = now(), 0; }});
+        return submit(stream,
+                      {EVENT_NODE, "event", [=] { return event->done = count, event->time = now(), 0; }});
     });
 }
-EXPORT int cuEventRecordWithFlags(void* event, void* stream, unsigned) { return cuEventRecord(event, stream); }
+EXPORT int cuEventRecordWithFlags(void* event, void* stream, unsigned) {
+    return cuEventRecord(event, stream);
+}
 EXPORT int cuEventQuery(void* handle) {
     return call("cuEventQuery", CONTEXT | NO_CAPTURE, [&] {
         Event* event = event_of(handle);
@@ -107,6 +111,7 @@ EXPORT int cuStreamWaitEvent(void* stream_handle, void* handle, unsigned flags) 
         if (stream->capture || event->capture) return capture_wait(stream, event, flags);
         if (!event->stream) return 0;
         uint64_t count = event->recorded;
-        return submit(stream, {EVENT_NODE, "wait", [=] { return event->done < count ? drain_event(event) : 0; }});
+        return submit(stream,
+                      {EVENT_NODE, "wait", [=] { return event->done < count ? drain_event(event) : 0; }});
     });
 }

@@ -105,7 +105,8 @@ EXPORT int cuGraphExecDestroy(void* handle) {
         return 0;
     });
 }
-EXPORT int cuUserObjectCreate(void** out, void* value, void (*destroy)(void*), unsigned references, unsigned flags) {
+EXPORT int cuUserObjectCreate(void** out, void* value, void (*destroy)(void*), unsigned references,
+                              unsigned flags) {
     return call("cuUserObjectCreate", INITIALISED, [&] {
         if (flags != 1 || !destroy || references == 0)
             return complain(INVALID_VALUE, "flags %u (must be 1), %u references", flags, references);
@@ -113,17 +114,20 @@ EXPORT int cuUserObjectCreate(void** out, void* value, void (*destroy)(void*), u
     });
 }
 EXPORT int cuUserObjectRetain(void* object, unsigned count) {
-    return call("cuUserObjectRetain", INITIALISED, [&] { return static_cast<UserObject*>(object)->references += count, 0; });
+    return call("cuUserObjectRetain", INITIALISED,
+                [&] { return static_cast<UserObject*>(object)->references += count, 0; });
 }
 EXPORT int cuUserObjectRelease(void* object, unsigned count) {
-    return call("cuUserObjectRelease", INITIALISED, [&] { return static_cast<UserObject*>(object)->release(count), 0; });
+    return call("cuUserObjectRelease", INITIALISED,
+                [&] { return static_cast<UserObject*>(object)->release(count), 0; });
 }
 EXPORT int cuGraphRetainUserObject(void* graph, void* handle, unsigned count, unsigned flags) {
     return call("cuGraphRetainUserObject", INITIALISED, [&] {
         const unsigned MOVE = 1;
         auto object = static_cast<UserObject*>(handle);
         if (!(flags & MOVE)) object->references += count;
-        else if (object->references < count) return complain(INVALID_VALUE, "more references are moved than there are");
+        else if (object->references < count)
+            return complain(INVALID_VALUE, "more references are moved than there are");
         static_cast<Graph*>(graph)->objects[object] += count;
         return 0;
     });

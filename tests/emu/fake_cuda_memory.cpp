@@ -11,7 +11,7 @@ namespace {
 
 emu::GuardedMemory& memory() { return emu::GuardedMemory::instance(); }
 
-std::map<int, size_t> in_use;  // by device
+std::map<int, size_t> in_use;                                  // by device
 std::map<Address, std::pair<size_t, int>> device_allocations;  // bytes, device
 int open_accesses = 0;
 std::mutex access_lock;
@@ -19,7 +19,8 @@ std::mutex access_lock;
 void show_device_memory(bool visible) {
     for (auto& [at, allocation] : device_allocations) {
         uintptr_t first = at & ~uintptr_t(emu::GuardedMemory::PAGE - 1);
-        uintptr_t end = (at + allocation.first + emu::GuardedMemory::PAGE - 1) & ~uintptr_t(emu::GuardedMemory::PAGE - 1);
+        uintptr_t end =
+            (at + allocation.first + emu::GuardedMemory::PAGE - 1) & ~uintptr_t(emu::GuardedMemory::PAGE - 1);
         mprotect(reinterpret_cast<void*>(first), end - first, visible ? PROT_READ | PROT_WRITE : PROT_NONE);
     }
 }
@@ -46,9 +47,11 @@ int release(void* at, bool host, const char* what) {
     emu::GuardedMemory::Allocation a;
     std::string why;
     if (!memory().find(at, 0, &a, &why))
-        return complain(INVALID_VALUE, "%s(%p): %s", what, at, why == "freed memory" ? "double free" : why.c_str());
+        return complain(INVALID_VALUE, "%s(%p): %s", what, at,
+                        why == "freed memory" ? "double free" : why.c_str());
     if (a.at != at) return complain(INVALID_VALUE, "%s(%p): not the beginning of an allocation", what, at);
-    if ((a.owner % 4 == PINNED_MEMORY) != host) return complain(INVALID_VALUE, "%s(%p): memory of the other kind", what, at);
+    if ((a.owner % 4 == PINNED_MEMORY) != host)
+        return complain(INVALID_VALUE, "%s(%p): memory of the other kind", what, at);
     drain_all(current());
     {
         std::lock_guard guard(access_lock);
@@ -101,9 +104,12 @@ std::string leaks(Context* context) {
         if (size_t bytes = memory().live_bytes(context->owner(kind), &wrong))
             all += emu::text("%s%zu bytes of %s not freed", all.empty() ? "" : ", ", bytes, names[kind]);
     if (!wrong.empty()) all += " and " + wrong;
-    if (context->modules) all += emu::text("%s%d modules not unloaded", all.empty() ? "" : ", ", context->modules);
-    if (context->events) all += emu::text("%s%d events not destroyed", all.empty() ? "" : ", ", context->events);
-    if (!context->streams.empty()) all += emu::text("%s%zu streams not destroyed", all.empty() ? "" : ", ", context->streams.size());
+    if (context->modules)
+        all += emu::text("%s%d modules not unloaded", all.empty() ? "" : ", ", context->modules);
+    if (context->events)
+        all += emu::text("%s%d events not destroyed", all.empty() ? "" : ", ", context->events);
+    if (!context->streams.empty())
+        all += emu::text("%s%zu streams not destroyed", all.empty() ? "" : ", ", context->streams.size());
     return all;
 }
 
@@ -130,10 +136,12 @@ EXPORT int cuMemAllocManaged(Address* out, size_t bytes, unsigned) {
     });
 }
 EXPORT int cuMemHostAlloc(void** out, size_t bytes, unsigned) {
-    return call("cuMemHostAlloc", CONTEXT | NO_CAPTURE, [&] { return allocate(out, bytes, PINNED_MEMORY, "pinned memory"); });
+    return call("cuMemHostAlloc", CONTEXT | NO_CAPTURE,
+                [&] { return allocate(out, bytes, PINNED_MEMORY, "pinned memory"); });
 }
 EXPORT int cuMemAllocHost_v2(void** out, size_t bytes) {
-    return call("cuMemAllocHost_v2", CONTEXT | NO_CAPTURE, [&] { return allocate(out, bytes, PINNED_MEMORY, "pinned memory"); });
+    return call("cuMemAllocHost_v2", CONTEXT | NO_CAPTURE,
+                [&] { return allocate(out, bytes, PINNED_MEMORY, "pinned memory"); });
 }
 EXPORT int cuMemFreeHost(void* at) {
     return call("cuMemFreeHost", CONTEXT | NO_CAPTURE, [&] { return release(at, true, "cuMemFreeHost"); });
@@ -198,7 +206,8 @@ EXPORT int cuPointerGetAttributes(unsigned count, const int* attributes, void** 
         emu::GuardedMemory::Allocation a;
         bool known = memory().find(reinterpret_cast<void*>(at), 0, &a);
         for (unsigned i = 0; i < count; i++) {
-            bool wide = attributes[i] == 1 || attributes[i] == 3 || attributes[i] == 4 || attributes[i] == 7 || attributes[i] == 11 || attributes[i] == 12;
+            bool wide = attributes[i] == 1 || attributes[i] == 3 || attributes[i] == 4 ||
+                        attributes[i] == 7 || attributes[i] == 11 || attributes[i] == 12;
             memset(out[i], 0, wide ? 8 : attributes[i] == 8 || attributes[i] == 13 ? 1 : 4);
             if (known) pointer_attribute(out[i], attributes[i], at);
         }

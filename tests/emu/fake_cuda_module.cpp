@@ -28,7 +28,8 @@ int load(void** out, const void* data) {
     for (const std::string& symbol : instances_of(image.substr(line, tail - line))) {
         auto found = emu::kernels().find(symbol);
         if (found == emu::kernels().end())
-            return complain(INVALID_IMAGE, "no kernel %s is built into the fake driver: make emu", symbol.c_str());
+            return complain(INVALID_IMAGE, "no kernel %s is built into the fake driver: make emu",
+                            symbol.c_str());
         auto function = std::make_unique<Function>();
         function->module = module.get(), function->kernel = &found->second;
         module->functions[symbol] = std::move(function);
@@ -85,7 +86,8 @@ EXPORT int cuModuleGetFunction(void** out, void* handle, const char* name) {
     });
 }
 EXPORT int cuFuncLoad(void* function) {
-    return call("cuFuncLoad", CONTEXT | NO_CAPTURE, [&] { return function_of(function) ? 0 : (int)INVALID_HANDLE; });
+    return call("cuFuncLoad", CONTEXT | NO_CAPTURE,
+                [&] { return function_of(function) ? 0 : (int)INVALID_HANDLE; });
 }
 EXPORT int cuFuncSetAttribute(void* handle, int attribute, int value) {
     return call("cuFuncSetAttribute", CONTEXT, [&] {
@@ -93,7 +95,9 @@ EXPORT int cuFuncSetAttribute(void* handle, int attribute, int value) {
         if (!function) return (int)INVALID_HANDLE;
         if (attribute == 9) return 0;  // the preferred carve-out is a hint
         if (attribute != 8) return complain(INVALID_VALUE, "attribute %d cannot be set", attribute);
-        if (value < 0 || value > shared_limit()) return complain(INVALID_VALUE, "%d bytes of shared memory, the device has %d", value, shared_limit());
+        if (value < 0 || value > shared_limit())
+            return complain(INVALID_VALUE, "%d bytes of shared memory, the device has %d", value,
+                            shared_limit());
         return function->max_dynamic_shared = value, 0;
     });
 }
@@ -103,9 +107,12 @@ EXPORT int cuFuncGetAttribute(int* value, int attribute, void* handle) {
         if (!function) return (int)INVALID_HANDLE;
         switch (attribute) {
             case 0: return *value = function->kernel->threads, 0;
-            case 1: case 2: case 3: return *value = 0, 0;  // static shared, constant and local memory
+            case 1:
+            case 2:
+            case 3: return *value = 0, 0;  // static shared, constant and local memory
             case 4: return *value = 128, 0;
-            case 5: case 6: return *value = settings().arch, 0;
+            case 5:
+            case 6: return *value = settings().arch, 0;
             case 8: return *value = function->max_dynamic_shared, 0;
         }
         return complain(INVALID_VALUE, "function attribute %d is not known to the fake driver", attribute);
@@ -121,7 +128,8 @@ EXPORT int cuFuncGetParamInfo(void* handle, size_t index, size_t* offset, size_t
         return 0;
     });
 }
-EXPORT int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void* handle, int threads, size_t shared) {
+EXPORT int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void* handle, int threads,
+                                                       size_t shared) {
     return call("cuOccupancyMaxActiveBlocksPerMultiprocessor", CONTEXT, [&] {
         if (!function_of(handle)) return (int)INVALID_HANDLE;
         size_t by_shared = (shared_limit() + 1024) / (shared + 1024);

@@ -60,7 +60,8 @@ Stream* stream_of(void* handle) {
     if (current()->streams.count(stream)) return stream;
     for (int device = 0; device < settings().devices; device++)
         if (primary(device)->streams.count(stream)) {
-            complain(INVALID_HANDLE, "stream %p is of device %d, the current context of device %d", handle, device, current()->device);
+            complain(INVALID_HANDLE, "stream %p is of device %d, the current context of device %d", handle,
+                     device, current()->device);
             return nullptr;
         }
     complain(INVALID_HANDLE, "%p is no stream of the current context", handle);
@@ -75,7 +76,8 @@ int submit(Stream* stream, Node node) {
         capture.streams[stream][stream] = capture.graph->nodes.size();
         return 0;
     }
-    if (legacy_is_blocked(stream)) return complain(CAPTURE_IMPLICIT, "work on the legacy stream while a blocking stream is captured");
+    if (legacy_is_blocked(stream))
+        return complain(CAPTURE_IMPLICIT, "work on the legacy stream while a blocking stream is captured");
     if (!settings().defer) return run_now(stream, node);
     if (int code = drain_legacy_peers(stream)) return code;
     stream->queue.push_back(std::move(node));
@@ -127,7 +129,8 @@ EXPORT int cuStreamDestroy_v2(void* handle) {
     return call("cuStreamDestroy_v2", CONTEXT, [&] {
         Stream* stream = stream_of(handle);
         if (!stream || reinterpret_cast<uintptr_t>(handle) <= 2) return (int)INVALID_HANDLE;
-        if (stream->capture) return complain(CAPTURE_UNSUPPORTED, "a stream is destroyed while it is captured");
+        if (stream->capture)
+            return complain(CAPTURE_UNSUPPORTED, "a stream is destroyed while it is captured");
         int code = drain(stream);
         current()->streams.erase(stream);
         delete stream;
@@ -172,6 +175,7 @@ EXPORT int cuLaunchHostFunc(void* handle, void (*function)(void*), void* argumen
     return call("cuLaunchHostFunc", CONTEXT, [&] {
         Stream* stream = stream_of(handle);
         if (!stream || !function) return complain(INVALID_VALUE, "no stream or no function");
-        return submit(stream, {HOST_NODE, "host function", [=] { return run_host_function(function, argument); }});
+        return submit(stream,
+                      {HOST_NODE, "host function", [=] { return run_host_function(function, argument); }});
     });
 }

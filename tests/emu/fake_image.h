@@ -1,5 +1,5 @@
-// What the fake NVRTC hands out as machine code or PTX and the fake driver loads: the main source of the program,
-// between a line that names the architecture (sm_90 or compute_90) and a last line, ended by NUL.
+// What the fake NVRTC hands out as machine code or PTX and the fake driver loads: the main source of the
+// program, between a line that names the architecture (sm_90 or compute_90) and a last line, ended by NUL.
 #pragma once
 #include <string>
 #include <vector>
@@ -21,7 +21,8 @@ inline std::vector<std::string> instances_of(const std::string& source) {
         std::string text = source.substr(line, end - line);
         line = end + 1;
         size_t open = text.find('('), close = text.rfind(')');
-        if (text.compare(0, word.size(), word) || open == std::string::npos || close == std::string::npos) continue;
+        if (text.compare(0, word.size(), word) || open == std::string::npos || close == std::string::npos)
+            continue;
         std::string symbol = text.substr(word.size(), open - word.size());
         std::string argument;
         for (char c : text.substr(open + 1, close - open - 1) + ",") {

@@ -1,6 +1,6 @@
-// A stand-in for libnvrtc.so.13: its machine code is the main source itself (fake_image.h). What a compiler would
-// refuse it refuses: a header that was not passed, an instance no header defines, an unknown option. And headers other
-// than those the fake driver was built from, which would be tested without being run.
+// A stand-in for libnvrtc.so.13: its machine code is the main source itself (fake_image.h). What a compiler
+// would refuse it refuses: a header that was not passed, an instance no header defines, an unknown option.
+// And headers other than those the fake driver was built from, which would be tested without being run.
 //
 //     FAKE_NVRTC_VERSION=12.9      what it says it is (13.0)
 //     FAKE_NVRTC_LOG=path          one line a compilation
@@ -69,7 +69,8 @@ int compile(Program& p, int arch, bool ptx) {
         return COMPILATION;
     }
     // Macros that are used must be defined by what is included.
-    for (size_t at = p.source.find("\nINSTANTIATE_"); at != std::string::npos; at = p.source.find("\nINSTANTIATE_", at + 1)) {
+    for (size_t at = p.source.find("\nINSTANTIATE_"); at != std::string::npos;
+         at = p.source.find("\nINSTANTIATE_", at + 1)) {
         std::string macro = p.source.substr(at + 1, p.source.find('(', at) - at - 1);
         bool defined = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
             return p.headers[name].find("#define " + macro + "(") != std::string::npos;
@@ -88,7 +89,8 @@ int read_options(Program& p, int count, const char* const* options, bool* ptx) {
     for (int i = 0; i < count; i++) {
         std::string option = options[i];
         size_t at = option.find("=sm_"), virtual_at = option.find("=compute_");
-        if (option.compare(0, 18, "--gpu-architecture") == 0 && std::min(at, virtual_at) != std::string::npos) {
+        if (option.compare(0, 18, "--gpu-architecture") == 0 &&
+            std::min(at, virtual_at) != std::string::npos) {
             *ptx = at == std::string::npos;
             arch = atoi(option.c_str() + option.find('_') + 1);
         } else if (option.compare(0, 1, "-")) {
@@ -96,7 +98,8 @@ int read_options(Program& p, int count, const char* const* options, bool* ptx) {
             return -1;
         }
     }
-    if (std::find(std::begin(ARCHITECTURES), std::end(ARCHITECTURES), arch) != std::end(ARCHITECTURES)) return arch;
+    if (std::find(std::begin(ARCHITECTURES), std::end(ARCHITECTURES), arch) != std::end(ARCHITECTURES))
+        return arch;
     p.log += "error: invalid value for --gpu-architecture: sm_" + std::to_string(arch) + "\n";
     return -1;
 }
@@ -115,13 +118,17 @@ EXPORT int nvrtcGetSupportedArchs(int* all) {
     return SUCCESS;
 }
 EXPORT const char* nvrtcGetErrorString(int code) {
-    static const char* names[] = {"NVRTC_SUCCESS", "NVRTC_ERROR_OUT_OF_MEMORY", "NVRTC_ERROR_PROGRAM_CREATION_FAILURE",
-                                  "NVRTC_ERROR_INVALID_INPUT", "NVRTC_ERROR_INVALID_PROGRAM", "NVRTC_ERROR_INVALID_OPTION",
+    static const char* names[] = {"NVRTC_SUCCESS",
+                                  "NVRTC_ERROR_OUT_OF_MEMORY",
+                                  "NVRTC_ERROR_PROGRAM_CREATION_FAILURE",
+                                  "NVRTC_ERROR_INVALID_INPUT",
+                                  "NVRTC_ERROR_INVALID_PROGRAM",
+                                  "NVRTC_ERROR_INVALID_OPTION",
                                   "NVRTC_ERROR_COMPILATION"};
     return code >= 0 && code <= 6 ? names[code] : "NVRTC_ERROR unknown";
 }
-EXPORT int nvrtcCreateProgram(Program** out, const char* source, const char*, int count, const char* const* texts,
-                              const char* const* names) {
+EXPORT int nvrtcCreateProgram(Program** out, const char* source, const char*, int count,
+                              const char* const* texts, const char* const* names) {
     if (!out || !source) return INVALID_INPUT;
     auto program = new Program;
     program->source = "\n" + std::string(source);
@@ -141,15 +148,22 @@ EXPORT int nvrtcCompileProgram(Program* program, int count, const char* const* o
     const char* path = getenv("FAKE_NVRTC_LOG");
     if (FILE* file = path && *path ? fopen(path, "a") : nullptr) {
         fprintf(file, "%d sm_%d", code, arch);
-        for (const std::string& symbol : fake::instances_of(program->source)) fprintf(file, " %s", symbol.c_str());
+        for (const std::string& symbol : fake::instances_of(program->source))
+            fprintf(file, " %s", symbol.c_str());
         fprintf(file, "\n");
         fclose(file);
     }
     return code;
 }
 EXPORT int nvrtcGetProgramLogSize(Program* p, size_t* bytes) { return *bytes = p->log.size() + 1, SUCCESS; }
-EXPORT int nvrtcGetProgramLog(Program* p, char* out) { return memcpy(out, p->log.c_str(), p->log.size() + 1), SUCCESS; }
-EXPORT int nvrtcGetCUBINSize(Program* p, size_t* bytes) { return *bytes = p->image.empty() ? 0 : p->image.size() + 1, SUCCESS; }
-EXPORT int nvrtcGetCUBIN(Program* p, char* out) { return memcpy(out, p->image.c_str(), p->image.size() + 1), SUCCESS; }
+EXPORT int nvrtcGetProgramLog(Program* p, char* out) {
+    return memcpy(out, p->log.c_str(), p->log.size() + 1), SUCCESS;
+}
+EXPORT int nvrtcGetCUBINSize(Program* p, size_t* bytes) {
+    return *bytes = p->image.empty() ? 0 : p->image.size() + 1, SUCCESS;
+}
+EXPORT int nvrtcGetCUBIN(Program* p, char* out) {
+    return memcpy(out, p->image.c_str(), p->image.size() + 1), SUCCESS;
+}
 EXPORT int nvrtcGetPTXSize(Program* p, size_t* bytes) { return nvrtcGetCUBINSize(p, bytes); }
 EXPORT int nvrtcGetPTX(Program* p, char* out) { return nvrtcGetCUBIN(p, out); }

@@ -1,5 +1,5 @@
-// A memory fault of a kernel becomes an Error that names the thread and the allocation next to the address. Faults
-// elsewhere go to whoever handled them before.
+// A memory fault of a kernel becomes an Error that names the thread and the allocation next to the address.
+// Faults elsewhere go to whoever handled them before.
 #pragma once
 #include <signal.h>
 

@@ -31,18 +31,20 @@ __attribute__((naked, noinline)) inline void switch_stack(void**, void*) {
 
 class Fiber {
 public:
-    // Ready to run `entry` from its beginning; `entry` must never return. Fibers of different `number` begin at
-    // different offsets: stacks that all end at the same would compete for the same lines of the cache.
+    // Ready to run `entry` from its beginning; `entry` must never return. Fibers of different `number` begin
+    // at different offsets: stacks that all end at the same would compete for the same lines of the cache.
     void prepare(void (*entry)(), int number) {
         if (!stack_) stack_.reset(new char[STACK_BYTES]);
 #if defined(__SANITIZE_ADDRESS__)
-        __asan_unpoison_memory_region(stack_.get(), STACK_BYTES);  // an earlier thread may have been left half way
+        __asan_unpoison_memory_region(stack_.get(),
+                                      STACK_BYTES);  // an earlier thread may have been left half way
 #endif
         for (int i = 0; i < 8; i++) words()[i] = CANARY;
 #if defined(__x86_64__)
         auto end = stack_.get() + STACK_BYTES - number * 320 % 4096;
         auto top = reinterpret_cast<uintptr_t>(end) & ~uintptr_t(63);
-        auto at = reinterpret_cast<void**>(top) - 1;  // a called function finds its stack 8 bytes off a multiple of 16
+        auto at = reinterpret_cast<void**>(top) -
+                  1;  // a called function finds its stack 8 bytes off a multiple of 16
         *at = nullptr;
         *--at = reinterpret_cast<void*>(entry);
         for (int i = 0; i < 6; i++) *--at = nullptr;

@@ -82,8 +82,9 @@ public:
             if (offset < a.bytes || (offset == a.bytes && bytes == 0)) {
                 if (a.freed) reason = "freed memory";
                 else if (bytes <= a.bytes - offset) return true;
-                else reason = std::to_string(offset + bytes - a.bytes) + " bytes past the end of an allocation of " +
-                              std::to_string(a.bytes);
+                else
+                    reason = std::to_string(offset + bytes - a.bytes) +
+                             " bytes past the end of an allocation of " + std::to_string(a.bytes);
             }
         }
         if (why) *why = reason;

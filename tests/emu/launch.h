@@ -11,8 +11,9 @@
 
 namespace emu {
 
-inline void run_blocks(const char* kernel, dim3 grid, dim3 size, size_t shared_bytes, const std::function<void()>& body,
-                       const Mode& mode, std::atomic<uint64_t>& next, Counts& counts) {
+inline void run_blocks(const char* kernel, dim3 grid, dim3 size, size_t shared_bytes,
+                       const std::function<void()>& body, const Mode& mode, std::atomic<uint64_t>& next,
+                       Counts& counts) {
     static thread_local std::unique_ptr<Block> owned;
     if (!owned) owned = std::make_unique<Block>();
     block = owned.get();
@@ -26,16 +27,16 @@ inline void run_blocks(const char* kernel, dim3 grid, dim3 size, size_t shared_b
         uint64_t place = mode.seed & 1 ? grid.count() - 1 - i : i;
         b.random = mode.seed + (unsigned)place * 977u;
         races.begin_block();
-        prepare_block(dim3(place % grid.x, place / grid.x % grid.y, place / grid.x / grid.y), grid, size, shared_bytes);
+        prepare_block(dim3(place % grid.x, place / grid.x % grid.y, place / grid.x / grid.y), grid, size,
+                      shared_bytes);
         run_block();
     }
     counts = b.counts;
 }
 
 // Throws Error if the kernel does what it must not.
-template <class Body>
-Counts launch(dim3 grid, dim3 size, size_t shared_bytes, Body kernel, const Mode& mode = Mode(),
-              const char* name = "kernel") {
+template <class Body> Counts launch(dim3 grid, dim3 size, size_t shared_bytes, Body kernel,
+                                    const Mode& mode = Mode(), const char* name = "kernel") {
     std::function<void()> body = kernel;
     std::atomic<uint64_t> next{0};
     std::exception_ptr error;
@@ -52,7 +53,8 @@ Counts launch(dim3 grid, dim3 size, size_t shared_bytes, Body kernel, const Mode
             if (!error) error = std::current_exception();
         }
         std::lock_guard guard(lock);
-        total.switches += counts.switches, total.collectives += counts.collectives, total.blocks += counts.blocks;
+        total.switches += counts.switches, total.collectives += counts.collectives,
+            total.blocks += counts.blocks;
         total.matrix_loads += counts.matrix_loads, total.bank_conflicts += counts.bank_conflicts;
         total.static_shared = std::max(total.static_shared, counts.static_shared);
     };

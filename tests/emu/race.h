@@ -1,7 +1,8 @@
 // Order of what goes through shared memory by copy16 and is read by ldmatrix, judged by barriers alone and so
-// independent of the order in which threads happened to run: a chunk of 16 bytes may be read by another thread
-// only if a barrier lies between the writer's copy_wait and the read, and filled anew only if one lies between the
-// last read and the new copy. Plain loads and stores are not seen; the seeded orders are there for those.
+// independent of the order in which threads happened to run: a chunk of 16 bytes may be read by another
+// thread only if a barrier lies between the writer's copy_wait and the read, and filled anew only if one lies
+// between the last read and the new copy. Plain loads and stores are not seen; the seeded orders are there
+// for those.
 #pragma once
 #include <unordered_map>
 

@@ -53,7 +53,8 @@ public:
 
     void* dynamic() { return dynamic_; }
 
-    // The array of one SHARED_ARRAY statement, known by the address of its tag; the first thread to come makes it.
+    // The array of one SHARED_ARRAY statement, known by the address of its tag; the first thread to come
+    // makes it.
     void* array(const void* tag, size_t bytes) {
         for (const Array& a : arrays_)
             if (a.tag == tag) return a.at;

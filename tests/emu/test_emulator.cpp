@@ -1,4 +1,5 @@
-// The emulator finds what it is there to find: each planted bug below is reported, and the same kernel without it runs.
+// The emulator finds what it is there to find: each planted bug below is reported, and the same kernel
+// without it runs.
 #include "check.h"
 
 struct Args {
@@ -6,9 +7,22 @@ struct Args {
     float* out;
     int count, bug;
 };
-enum Bug { NONE, MISSING_BARRIER, MISSING_WAIT, DIVERGENT_BARRIER, BARRIER_AFTER_RETURN, REFILL_BEFORE_BARRIER,
-           PARTIAL_WARP, DIVERGENT_WARP, SHARED_ARRAY_OVERRUN, SHARED_OVERRUN, READ_PAST_END, MISALIGNED_COPY,
-           MISALIGNED_LOAD, READ_BEFORE_WRITE };
+enum Bug {
+    NONE,
+    MISSING_BARRIER,
+    MISSING_WAIT,
+    DIVERGENT_BARRIER,
+    BARRIER_AFTER_RETURN,
+    REFILL_BEFORE_BARRIER,
+    PARTIAL_WARP,
+    DIVERGENT_WARP,
+    SHARED_ARRAY_OVERRUN,
+    SHARED_OVERRUN,
+    READ_PAST_END,
+    MISALIGNED_COPY,
+    MISALIGNED_LOAD,
+    READ_BEFORE_WRITE
+};
 
 // Two buffers of a matrix each; every warp reads rows that the other warp has copied.
 DEV void pipeline(const Args& a) {
@@ -17,7 +31,8 @@ DEV void pipeline(const Args& a) {
     u32 r[4] = {}, sum = 0;
     auto issue = [&](int step) {
         const float* from = a.in + (step * 64 + threadIdx.x) * 4;
-        copy16(buffers + (step % 2 * 64 + threadIdx.x) * 8 + (a.bug == MISALIGNED_COPY), from, step < a.count);
+        copy16(buffers + (step % 2 * 64 + threadIdx.x) * 8 + (a.bug == MISALIGNED_COPY), from,
+               step < a.count);
         copy_commit();
     };
     issue(0);
@@ -62,7 +77,8 @@ struct Setting {
         for (size_t i = 0; i < in.size(); i++) in[i] = (float)(i * 37 % 101);
     }
     void run(const char* kernel, Bug bug, const emu::Mode& mode = emu::Mode(), int count = 8) {
-        emu::launch(kernel, dim3(1), dim3(64), kernel[0] == 'p' ? 2048 : 128, Args{in.data(), out.data(), count, bug}, mode);
+        emu::launch(kernel, dim3(1), dim3(64), kernel[0] == 'p' ? 2048 : 128,
+                    Args{in.data(), out.data(), count, bug}, mode);
     }
     // Some mode gives other bits than the first.
     bool bits_differ(const char* kernel, Bug bug) {
@@ -142,5 +158,6 @@ TEST(launch_refuses_what_its_entry_does_not_allow) {
 TEST(freed_memory_cannot_be_read) {
     Setting s;
     const float* gone = emu::Array<float>(64).data();
-    REFUSED("freed allocation", emu::launch("reverse", dim3(1), dim3(64), 128, Args{gone, s.out.data(), 64, NONE}));
+    REFUSED("freed allocation",
+            emu::launch("reverse", dim3(1), dim3(64), 128, Args{gone, s.out.data(), 64, NONE}));
 }

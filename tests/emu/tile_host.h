@@ -8,17 +8,15 @@
 #include "registry.h"
 
 #define DEV inline
-#define ENTRY(symbol, Arguments, threads, blocks, ...)                                                    \
-    static void symbol##_entry(const Arguments& args) {                                                   \
-        __VA_ARGS__;                                                                                      \
-    }                                                                                                     \
-    static const emu::Registration symbol##_registration(                                                 \
-        {#symbol, sizeof(Arguments), threads,                                                             \
+#define ENTRY(symbol, Arguments, threads, blocks, ...)                 \
+    static void symbol##_entry(const Arguments& args) { __VA_ARGS__; } \
+    static const emu::Registration symbol##_registration(              \
+        {#symbol, sizeof(Arguments), threads,                          \
          [](const void* arguments) { symbol##_entry(*static_cast<const Arguments*>(arguments)); }});
 #define DYN_SMEM(T, name) T* name = static_cast<T*>(emu::block->shared.dynamic())
-#define SHARED_ARRAY(T, name, count)                                                                      \
-    static const char name##_tag = 0;                                                                     \
-    auto& name = *static_cast<std::remove_reference_t<T> (*)[count]>(                                     \
+#define SHARED_ARRAY(T, name, count)                                 \
+    static const char name##_tag = 0;                                \
+    auto& name = *static_cast<std::remove_reference_t<T>(*)[count]>( \
         emu::block->shared.array(&name##_tag, sizeof(T) * (count)))
 
 #define threadIdx (emu::current->index)
@@ -51,9 +49,15 @@ DEV u16 bf16_bits(float x) { return emu::bf16_of(x); }
 DEV u32 pack_bf16(float low, float high) { return bf16_bits(low) | (u32)bf16_bits(high) << 16; }
 DEV u32 to_tf32(float x) { return emu::tf32_of(x); }
 
-template <class T> T shuffle_xor(T value, int mask) { return emu::exchange<T, emu::lane_xor>("shuffle_xor", value, mask); }
-template <class T> T shuffle(T value, int lane) { return emu::exchange<T, emu::lane_at>("shuffle", value, lane); }
-template <class T> T shuffle_up(T value, int by) { return emu::exchange<T, emu::lane_above>("shuffle_up", value, by); }
+template <class T> T shuffle_xor(T value, int mask) {
+    return emu::exchange<T, emu::lane_xor>("shuffle_xor", value, mask);
+}
+template <class T> T shuffle(T value, int lane) {
+    return emu::exchange<T, emu::lane_at>("shuffle", value, lane);
+}
+template <class T> T shuffle_up(T value, int by) {
+    return emu::exchange<T, emu::lane_above>("shuffle_up", value, by);
+}
 template <class T> T shuffle_down(T value, int by) {
     return emu::exchange<T, emu::lane_below>("shuffle_down", value, by);
 }
@@ -92,16 +96,16 @@ template <class V> void store_vector(void* to, V value) {
 
 DEV u32 atomic_max(u32* at, u32 value) {
     u32 old = __atomic_load_n(at, __ATOMIC_RELAXED);
-    while (old < value && !__atomic_compare_exchange_n(at, &old, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-    }
+    while (old < value &&
+           !__atomic_compare_exchange_n(at, &old, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
     return old;
 }
 DEV u32 atomic_add(u32* at, u32 value) { return __atomic_fetch_add(at, value, __ATOMIC_RELAXED); }
 DEV i64 atomic_add(i64* at, i64 value) { return __atomic_fetch_add(at, value, __ATOMIC_RELAXED); }
 
 // Builtins of the CUDA compilers.
-#define EMU_LEAST_AND_MOST(T)                                                                             \
-    DEV T min(T a, T b) { return b < a ? b : a; }                                                         \
+#define EMU_LEAST_AND_MOST(T)                     \
+    DEV T min(T a, T b) { return b < a ? b : a; } \
     DEV T max(T a, T b) { return a < b ? b : a; }
 EMU_LEAST_AND_MOST(int)
 EMU_LEAST_AND_MOST(u32)

@@ -1,4 +1,5 @@
-// Warp functions: shuffles, votes, matrix loads and matrix products by the fragment layouts of the PTX manual.
+// Warp functions: shuffles, votes, matrix loads and matrix products by the fragment layouts of the PTX
+// manual.
 #pragma once
 #include "block.h"
 #include "numbers.h"
@@ -84,7 +85,8 @@ template <bool TRANSPOSED> void load_matrices(uint32_t* result, const void* row)
         fail("ldmatrix reads outside shared memory: " + block->shared.describe(row));
     if (block->races) block->races->read(row);
     MatrixLoad mine{static_cast<const unsigned char*>(row), result, current};
-    collective<MatrixLoad>(TRANSPOSED ? "ldmatrix_transposed" : "ldmatrix", mine, run_matrix_load<TRANSPOSED>);
+    collective<MatrixLoad>(TRANSPOSED ? "ldmatrix_transposed" : "ldmatrix", mine,
+                           run_matrix_load<TRANSPOSED>);
 }
 
 struct Product {
