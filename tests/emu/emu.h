@@ -1,5 +1,5 @@
-// The emulator: CUDA C++ kernels written on kernels/tile.cuh, run on the CPU by g++ with the order of threads,
-// the landing of asynchronous copies and the contents of fresh memory under a test's control.
+// The emulator: CUDA C++ kernels written on kernels/tile.cuh, run on the CPU by g++ with the order of
+// threads, the landing of asynchronous copies and the contents of fresh memory under a test's control.
 //
 //     fiber.h          a stack for each CUDA thread
 //     shared_memory.h  poisoned and guarded
