@@ -17,18 +17,30 @@ pub fn folder() -> PathBuf {
 /// Runs `body` in a process of its own on the emulated driver, whose devices reach all
 /// host memory, with these settings; fails if it does. `test` is the calling test itself,
 /// and `part` tells several such calls of one test apart.
-pub fn emulated<T: Fn()>(_test: T, part: &str, settings: &[(&str, &str)], body: impl FnOnce()) {
+pub fn emulated<T: Fn()>(test: T, part: &str, settings: &[(&str, &str)], body: impl FnOnce()) {
+    output_of(test, part, settings, body);
+}
+
+/// The same, with what the process has printed; nothing within it.
+pub fn output_of<T: Fn()>(
+    _test: T,
+    part: &str,
+    settings: &[(&str, &str)],
+    body: impl FnOnce(),
+) -> Option<String> {
     match env::var_os(PART) {
-        Some(running) if running == part => {
-            body();
-            println!("part {part} ran");
+        Some(running) => {
+            if running == part {
+                body();
+                println!("part {part} ran");
+            }
+            None
         }
-        Some(_) => {}
-        None => run(std::any::type_name::<T>(), part, settings),
+        None => Some(run(std::any::type_name::<T>(), part, settings)),
     }
 }
 
-fn run(path: &str, part: &str, settings: &[(&str, &str)]) {
+fn run(path: &str, part: &str, settings: &[(&str, &str)]) -> String {
     assert!(folder().join("libcuda.so.1").exists(), "there is no emulator: make emu");
     let (_, name) = path.split_once("::").expect("a path in this crate");
     let output = Command::new(env::current_exe().unwrap())
@@ -48,6 +60,7 @@ fn run(path: &str, part: &str, settings: &[(&str, &str)]) {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
+    text.into_owned()
 }
 
 /// One for all parts of this process: kernels are compiled once.
