@@ -78,6 +78,24 @@ inline absl::Status BackwardShape(InferenceContext* context) {
   return absl::OkStatus();
 }
 
+inline absl::Status GatherShape(InferenceContext* context) {
+  int num_biases = 0;
+  TF_RETURN_IF_ERROR(context->GetAttr("num_biases", &num_biases));
+  ShapeHandle weights = context->UnknownShapeOfRank(2);
+  auto* of_handle = context->input_handle_shapes_and_types(0);
+  if (of_handle != nullptr && !of_handle->empty()) {
+    TF_RETURN_IF_ERROR(context->WithRank((*of_handle)[0].shape, 2, &weights));
+  }
+  DimensionHandle capacity = context->UnknownDim();
+  int next = 0;
+  context->set_output(next++, context->Matrix(capacity, context->Dim(weights, 1)));
+  for (int i = 0; i < num_biases; ++i) context->set_output(next++, context->Vector(capacity));
+  context->set_output(next++, context->Vector(capacity));
+  context->set_output(next++, context->input(1 + num_biases));
+  context->set_output(next, context->input(2 + num_biases));
+  return absl::OkStatus();
+}
+
 // The number of the next draw of (seed, rank) in this process. It starts at 0, or, where
 // the seed is nobody's choice, at a number of the system's entropy: a saved graph must
 // not repeat the draws of the process that saved it.
@@ -118,6 +136,28 @@ REGISTER_OP("SampledSoftmaxSample")
     // into a constant of the size of the sample.
     .SetIsStateful()
     .SetShapeFn(SampleShape);
+
+// `rows` are the classes that were taken, ascending, -1 behind the last; the labels and
+// candidates that come out number them from 0 on, and -1 is what `ignore_index` was.
+REGISTER_OP("SampledSoftmaxGather")
+    .Input("weights: resource")
+    .Input("biases: num_biases * resource")
+    .Input("labels: Tlabels")
+    .Input("ids: int64")
+    .Output("row_weights: num_weights * Tweights")
+    .Output("row_biases: num_biases * Tbiases")
+    .Output("rows: int64")
+    .Output("row_labels: int64")
+    .Output("row_candidates: int64")
+    .Attr("Tweights: {float, half, bfloat16, double}")
+    .Attr("Tbiases: {float, half, bfloat16, double} = DT_FLOAT")
+    .Attr("Tlabels: {int32, int64}")
+    .Attr("num_weights: int >= 1 = 1")
+    .Attr("num_biases: int >= 0")
+    .Attr("has_ignore_index: bool = false")
+    .Attr("ignore_index: int = 0")
+    .SetIsStateful()
+    .SetShapeFn(GatherShape);
 
 #define SAMPLED_SOFTMAX_BATCH_ATTRS              \
   Attr("Tinputs: {float, half, bfloat16, double}")   \

@@ -3,8 +3,10 @@
 //
 //   ops.h     names, types, shapes          sample.h  drawing
 //   engine.h  CPU and CUDA                  loss.h    forward, backward
-//   status.h  errors                    ../native  the library, its handles, workspaces
+//   status.h  errors                    gather.h  rows of variables
+//   ../native  the library, its handles, workspaces
 
+#include "gather.h"
 #include "loss.h"
 #include "ops.h"
 #include "sample.h"
@@ -13,6 +15,7 @@ namespace sampled_softmax_tf {
 
 REGISTER_KERNEL_BUILDER(Name("SampledSoftmaxNextStep").Device(tensorflow::DEVICE_CPU), NextStepKernel);
 REGISTER_KERNEL_BUILDER(Name("SampledSoftmaxSample").Device(tensorflow::DEVICE_CPU), SampleKernel<CpuEngine>);
+REGISTER_KERNEL_BUILDER(Name("SampledSoftmaxGather").Device(tensorflow::DEVICE_CPU), GatherKernel);
 REGISTER_KERNEL_BUILDER(Name("SampledSoftmaxForward").Device(tensorflow::DEVICE_CPU), ForwardKernel<CpuEngine>);
 REGISTER_KERNEL_BUILDER(Name("SampledSoftmaxBackward").Device(tensorflow::DEVICE_CPU), BackwardKernel<CpuEngine>);
 

@@ -153,7 +153,11 @@ def _backward_op(settings: Settings, num_true: int) -> Any:
     def dtypes(_upstream: Any, inputs: Any, weights: Any, biases: Any, *_: Any) -> Any:
         return _element(inputs), _element(weights), _element(biases)
 
-    return _distinct(ops.Custom(f"{library()}:SampledSoftmaxBackward", shapes, dtypes, "aot"), settings, num_true)
+    def bprop(*_: Any) -> Any:
+        raise RuntimeError("the second derivative of SampledSoftmaxLoss is not defined")
+
+    backward = ops.Custom(f"{library()}:SampledSoftmaxBackward", shapes, dtypes, "aot", bprop=bprop)
+    return _distinct(backward, settings, num_true)
 
 
 def _loss_shapes(settings: Settings, num_true: int) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from tensorflow.python.ops.resource_variable_ops import BaseResourceVariable
 
 _FLOATS = (tf.float32, tf.float16, tf.bfloat16, tf.float64)
 _NARROW = (tf.int8, tf.uint8, tf.int16, tf.uint16)
@@ -18,9 +19,10 @@ class Tensors(NamedTuple):
     """Ready for the ops."""
 
     inputs: tf.Tensor
-    weights: tf.Tensor
-    biases: list[tf.Tensor]
-    """One, or none."""
+    weights: tf.Tensor | tf.Variable
+    """A variable is left as it is only where its rows can be taken in place."""
+    biases: list[tf.Tensor | tf.Variable]
+    """One, or none; variables if and only if `weights` is one."""
     labels: tf.Tensor
     sample_weights: list[tf.Tensor]
     """One, or none."""
@@ -41,8 +43,10 @@ def tensors_of(
         weights = tf.concat([tf.convert_to_tensor(part) for part in weights], axis=0)
     rows = _floats("inputs", inputs, (None, None))
     num_rows, dim = rows.shape
-    matrix = _floats("weights", weights, (num_classes, dim))
-    vectors = [] if biases is None else [_floats("biases", biases, (num_classes,))]
+    in_place = _on_the_cpu(weights) and (biases is None or _on_the_cpu(biases))
+    parameter = _variable if in_place else _floats
+    matrix = parameter("weights", weights, (num_classes, dim))
+    vectors = [] if biases is None else [parameter("biases", biases, (num_classes,))]
     classes = labels_of("labels", labels, num_true, num_rows)
     named = dict(zip(("inputs", "weights", "biases"), (rows, matrix, *vectors), strict=False))
     if len({tensor.dtype == tf.float64 for tensor in named.values()}) > 1:
@@ -86,6 +90,20 @@ def _floats(name: str, value: Any, shape: tuple[int | None, ...]) -> tf.Tensor:
     if tensor.dtype not in _FLOATS:
         raise TypeError(f"{name} has dtype {tensor.dtype.name}; float32, float16, bfloat16 or float64 is needed")
     return _shaped(name, tensor, shape)
+
+
+def _variable(name: str, variable: tf.Variable, shape: tuple[int | None, ...]) -> tf.Variable:
+    if variable.dtype not in _FLOATS:
+        raise TypeError(f"{name} has dtype {variable.dtype.name}; float32, float16, bfloat16 or float64 is needed")
+    if not variable.shape.is_compatible_with(shape):
+        raise ValueError(f"{name} has shape {variable.shape}; {tf.TensorShape(shape)} is needed")
+    return variable
+
+
+def _on_the_cpu(value: Any) -> bool:
+    """Whether this is one variable in host memory, and no replica of one: the kernel that
+    takes rows of a variable in place is the CPU's."""
+    return isinstance(value, BaseResourceVariable) and "CPU:" in (value.device or "").upper()
 
 
 def _shaped(name: str, tensor: tf.Tensor, shape: tuple[int | None, ...]) -> tf.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, SupportsIndex
 
 import tensorflow as tf
+from tensorflow.python.ops.resource_variable_ops import variable_accessed
 
 from .._arrays import integer
 from .._options import REDUCTIONS, check_sampled_values, check_sampler, reduction_code, sampler_code
@@ -231,6 +232,10 @@ def _options(
 def _evaluate(weights: Any, biases: Any, labels: Any, inputs: Any, sample_weights: Any, options: _Options) -> tf.Tensor:
     tensors = tensors_of(weights, biases, labels, inputs, sample_weights, options.num_classes, options.num_true)
     candidates = _candidates(tensors, options)
+    ignored = options.ignore_index
+    if isinstance(tensors.weights, tf.Variable):
+        tensors, candidates = _gathered(tensors, candidates, ignored)
+        ignored = None if ignored is None else -1
     loss, _ = ops().sampled_softmax_forward(
         inputs=tensors.inputs,
         weights=tensors.weights,
@@ -244,11 +249,31 @@ def _evaluate(weights: Any, biases: Any, labels: Any, inputs: Any, sample_weight
         remove_accidental_hits=options.remove_accidental_hits,
         reduction=options.reduction,
         probability_floor=repr(options.probability_floor),
-        has_ignore_index=options.ignore_index is not None,
-        ignore_index=options.ignore_index or 0,
+        has_ignore_index=ignored is not None,
+        ignore_index=ignored or 0,
         num_threads=options.num_threads,
     )
     return loss
+
+
+def _gathered(tensors: Tensors, candidates: SampledValues, ignore_index: int | None) -> tuple[Tensors, SampledValues]:
+    """The same loss in terms of the rows that it needs, taken from the variables in place."""
+    variables = [tensors.weights, *tensors.biases]
+    for variable in variables:
+        variable_accessed(variable)
+    weights, biases, _, labels, ids = ops().sampled_softmax_gather(
+        weights=variables[0].handle,
+        biases=[variable.handle for variable in variables[1:]],
+        labels=tensors.labels,
+        ids=candidates.sampled_candidates,
+        Tweights=variables[0].dtype,
+        Tbiases=variables[-1].dtype,
+        num_weights=1,
+        has_ignore_index=ignore_index is not None,
+        ignore_index=ignore_index or 0,
+    )
+    tensors = tensors._replace(weights=weights[0], biases=list(biases), labels=labels)
+    return tensors, candidates._replace(sampled_candidates=ids)
 
 
 def _candidates(tensors: Tensors, options: _Options) -> SampledValues:

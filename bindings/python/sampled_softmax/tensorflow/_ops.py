@@ -82,6 +82,24 @@ def _forward_gradient(op: Any, grad_output: Any, _: Any) -> list[Any]:
     return [d_inputs, *sparse, None, None, None, None, *[None] * num_sample_weights]
 
 
+@tf.RegisterGradient("SampledSoftmaxGather")
+def _gather_gradient(op: Any, *upstream: Any) -> list[Any]:
+    """Of the variables: the gradients of the rows that were taken, under the classes' own ids."""
+    num_biases = op.get_attr("num_biases")
+    rows = op.outputs[1 + num_biases]
+    gradients: list[Any] = []
+    for handle, gradient in zip(op.inputs[: 1 + num_biases], upstream, strict=False):
+        if gradient is None:
+            gradients.append(None)
+            continue
+        if not isinstance(gradient, tf.IndexedSlices):
+            count = tf.math.count_nonzero(rows >= 0)
+            gradient = tf.IndexedSlices(gradient[:count], tf.range(count))
+        shape = tf.raw_ops.VariableShape(input=handle, out_type=tf.int64)
+        gradients.append(tf.IndexedSlices(gradient.values, tf.gather(rows, gradient.indices), shape))
+    return [*gradients, None, None]
+
+
 @tf.RegisterGradient("SampledSoftmaxBackward")
 def _backward_gradient(op: Any, *_: Any) -> None:
     raise LookupError(
