@@ -26,8 +26,7 @@ DEV void merge_flags_body(const MergeIndexArgs& a) {
     if (is_new) {
         i64 cls = class_of(a.label_keys[i], a.label_bits);
         i64 column = count_below(a.keys, a.num_sampled, first_key(cls, a.index_bits));
-        is_new = column == a.num_sampled || a.keys[column] == NO_KEY ||
-                 class_of(a.keys[column], a.index_bits) != cls;
+        is_new = column == a.num_sampled || class_of(a.keys[column], a.index_bits) != cls;
     }
     a.news[i] = is_new;
 }
@@ -114,7 +113,7 @@ DEV void merge_pieces_body(const MergeRowsArgs& a) {
                 for (int i = 0; i < 8; i++) sum.x[i] += sums[(other * threads + threadIdx.x) * 8 + i];
             store_eight(a.pieces + (i64)blockIdx.x * a.padded_dim, first, a.dim, sum);
         }
-        __syncthreads();
+        // Where there is another round, one group has all threads, and nobody reads what others left.
     }
 }
 

@@ -126,7 +126,7 @@ DEV void remove_copies(u32* hits, i64 count) {
 // The column of a class, NO_HIT if it is no candidate; by a whole warp.
 DEV u32 column_of(const u64* keys, int count, int index_bits, i64 cls) {
     i64 column = warp_count_below(keys, count, first_key(cls, index_bits));
-    bool found = column < count && keys[column] != NO_KEY && class_of(keys[column], index_bits) == cls;
+    bool found = column < count && class_of(keys[column], index_bits) == cls;
     return found ? (u32)column : NO_HIT;
 }
 

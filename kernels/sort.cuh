@@ -14,6 +14,7 @@
 #include "batch.cuh"
 
 constexpr int SORT_BLOCK = 4096, SORT_THREADS = 1024;
+// Behind all others, and of a class that does not exist.
 constexpr u64 NO_KEY = ~0ull;
 
 DEV i64 class_of(u64 key, int index_bits) { return (i64)(key >> index_bits); }

@@ -115,6 +115,7 @@ static void check_merge(const Problem& p) {
                 if (k < p.dim) d_weights.set(r, k, 0.01 * (double)(r + k));
                 else d_biases.set(r, 0, 0.02 * (double)r);
         control[0] = clean_control();
+        for (i64& id : row_ids) id = 77;
         MergeRowsArgs args = {};
         args.keys = in.keys.data(), args.label_keys = in.label_keys.data(), args.labels = in.labels;
         args.num_true = p.num_true, args.num_sampled = (int)in.sampled, args.index_bits = 12,
@@ -207,6 +208,15 @@ TEST(thousands_of_equal_labels_are_summed) {
                 check_merge(p);
             }
         }
+    }
+}
+
+// Whole pieces of labels that are none stand at the end.
+TEST(hundreds_of_rows_may_take_no_part) {
+    for (i64 labels : {1, 70}) {
+        Problem p = some_problem(20, labels, 7);
+        p.labels.resize(labels + 300, -1);
+        check_merge(p);
     }
 }
 
