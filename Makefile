@@ -18,6 +18,11 @@ LIBRARY := target/release/libsampled_softmax.so
 ELSEWHERE := torch jax keras mindspore peer_mindspore device
 tests_of = $(wildcard $(patsubst %,tests/python/test_%*.py,$(1)))
 
+# The emulated driver, before any other, on a machine where the device reaches all memory. PyTorch
+# brings an NVRTC of the same name.
+EMULATED := LD_LIBRARY_PATH=$(CURDIR)/build/emu SAMPLED_SOFTMAX_NVRTC=$(CURDIR)/build/emu/libnvrtc.so.13 \
+	FAKE_CUDA_PAGEABLE=1 FAKE_CUDA_STRICT=1
+
 PREFIX ?= /usr/local
 
 export PYTHONPATH := bindings/python
@@ -53,6 +58,8 @@ test: build wheel environments emu emu-test
 	SAMPLED_SOFTMAX_ISA=portable cargo test --quiet --test gradients --test dtypes --test edge_cases --test determinism
 	$(PYTHON) -m pytest tests/python --quiet $(foreach name,$(ELSEWHERE),--ignore-glob '*/test_$(name)*')
 	LD_LIBRARY_PATH=$(CURDIR)/build/emu $(PYTHON) -m pytest $(call tests_of,device) --quiet
+	$(EMULATED) $(VENV)-frameworks/bin/python -W ignore::UserWarning -m pytest tests/gpu --quiet
+	$(EMULATED) $(VENV)-frameworks/bin/python -W ignore::UserWarning -m benches.gpu --smoke --rounds 1 --seconds 0
 	$(VENV)-frameworks/bin/python -m pytest $(call tests_of,torch jax keras) --quiet
 	$(VENV)-mindspore/bin/python -m pytest $(call tests_of,mindspore peer_mindspore) --quiet
 

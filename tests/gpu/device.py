@@ -7,7 +7,9 @@ ctypes, which is the same code on both.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ctypes import byref, c_int, c_size_t, c_uint, c_void_p
@@ -55,6 +57,7 @@ def _enter() -> None:
     call("cuDeviceGet", byref(device), 0)
     call("cuDevicePrimaryCtxRetain", byref(context), device)
     call("cuCtxPushCurrent_v2", context)
+    atexit.register(_driver.cuCtxPopCurrent_v2, byref(context))
 
 
 _enter()
@@ -90,7 +93,9 @@ class Stream:
         call("cuStreamSynchronize", self.handle)
 
     def __del__(self) -> None:
-        _driver.cuStreamDestroy_v2(self.handle)
+        # At the process's end the context is no longer current, and all goes with it.
+        if not sys.is_finalizing():
+            _driver.cuStreamDestroy_v2(self.handle)
 
 
 def synchronize() -> None:
@@ -118,6 +123,8 @@ class Graph:
         self._stream.synchronize()
 
     def __del__(self) -> None:
+        if sys.is_finalizing():
+            return
         if self._executable:
             _driver.cuGraphExecDestroy(self._executable)
         if self._graph:

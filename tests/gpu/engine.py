@@ -91,7 +91,7 @@ class Call:
         gradient_dtype: torch.dtype = torch.float32,
     ) -> None:
         self.engine, self.problem, self.stream, self.dense = engine, problem, stream, dense
-        self.device = {name: tensor.to(TORCH) for name, tensor in problem.tensors.items()}
+        self.device = {name: tensor.to(TORCH, copy=True) for name, tensor in problem.tensors.items()}
         rows, dim, classes = problem.rows, problem.dim, problem.classes
         capacity = min(classes, problem.sampled + rows * problem.num_true)
         count = classes if dense else capacity

@@ -29,7 +29,10 @@ with Engine(problem) as engine:
 
 
 def _compilers() -> list[str]:
-    """NVRTC libraries of this machine: of wheels, of toolkits, of the loader's path."""
+    """NVRTC libraries of this machine: of wheels, of toolkits, of the loader's path. The
+    emulated device runs what its own makes and nothing else."""
+    if EMULATED:
+        return [os.environ["SAMPLED_SOFTMAX_NVRTC"]]
     folders = [sysconfig.get_paths()["purelib"] + "/nvidia/*/lib", "/usr/local/cuda*/lib64"]
     folders += [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
     found = [path for folder in folders for path in sorted(glob.glob(f"{folder}/libnvrtc.so.*"))]
