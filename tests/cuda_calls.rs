@@ -143,7 +143,7 @@ fn host_memory_is_refused_by_name() {
         let handle = Arc::clone(&call.handle);
         let mut arguments = call.arguments_for_all();
         let memory = driver.allocate(1 << 20) as *mut libc::c_void;
-        let mut refused = |name: &str, arguments: &common::Arguments| {
+        let refused = |name: &str, arguments: &common::Arguments| {
             let failure = arguments.forward_backward(&handle).unwrap_err();
             assert_eq!(failure.status, SSL_STATUS_INVALID_VALUE);
             assert!(failure.message.starts_with(&format!("{name} = ")), "{}", failure.message);

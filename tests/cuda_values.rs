@@ -19,6 +19,9 @@ fn run(case: &Case, backend: u32) -> Call {
     call
 }
 
+/// Makes a case wrong.
+type Spoil = fn(&mut Case);
+
 /// Losses and gradients of both engines agree, infinities and NaN included.
 fn assert_like_cpu(case: &Case) {
     let (cuda, cpu) = (run(case, SSL_BACKEND_CUDA), run(case, SSL_BACKEND_CPU));
@@ -187,7 +190,7 @@ fn huge_and_tiny_logits_stay_exact() {
 fn what_is_wrong_with_labels_and_counts_is_in_the_status() {
     emulated(what_is_wrong_with_labels_and_counts_is_in_the_status, "all", &[], || {
         each_route(2, |good| {
-            let spoil: [(fn(&mut Case), i32, bool); 6] = [
+            let spoil: [(Spoil, i32, bool); 6] = [
                 (|case| case.labels[4] = -1, SSL_STATUS_LABEL_RANGE, false),
                 (|case| case.labels[5] = 30, SSL_STATUS_LABEL_RANGE, false),
                 (|case| case.true_expected_count[4] = 0.0, SSL_STATUS_EXPECTED_COUNT, false),

@@ -8,10 +8,7 @@ pub(super) type Address = u64;
 pub(super) const MERGE_PIECE: usize = 64;
 
 /// A struct of `kernels/arguments.cuh`; a kernel takes one by value and nothing else.
-pub(super) trait Arguments: Copy {
-    /// Its fields in order, each with its type.
-    const FIELDS: &'static [(&'static str, &'static str)];
-}
+pub(super) trait Arguments: Copy {}
 
 /// Declares the structs with their sizes.
 macro_rules! arguments {
@@ -23,17 +20,15 @@ macro_rules! arguments {
                 $(pub(super) $field: $type,)*
             }
 
-            impl Arguments for $name {
-                const FIELDS: &'static [(&'static str, &'static str)] =
-                    &[$((stringify!($field), stringify!($type))),*];
-            }
+            impl Arguments for $name {}
 
             const _: () = assert!(size_of::<$name>() == $size);
         )*
 
-        /// Every struct by name, with its fields.
+        /// Every struct by name, with its fields in order, each with its type.
         #[cfg(test)]
-        const ALL: &[(&str, &[(&str, &str)])] = &[$((stringify!($name), $name::FIELDS)),*];
+        const ALL: &[(&str, &[(&str, &str)])] =
+            &[$((stringify!($name), &[$((stringify!($field), stringify!($type))),*])),*];
     };
 }
 

@@ -14,7 +14,7 @@ use super::forward::Run;
 use super::graph::CaptureState;
 use super::launch::Queue;
 use super::module::Modules;
-use super::plan::{Machine, Plan};
+use super::plan::{CHUNK_BYTES, Machine, Plan};
 use super::pointers::Stream;
 use super::sampling::Sampling;
 use super::slots;
@@ -33,10 +33,10 @@ const LIBRARY_WORKSPACE: usize = 32 << 20;
 pub(super) struct OnDevice {
     // Before the device's memory and modules, on which its copies depend.
     sampling: Sampling,
-    library: OnceLock<Option<CublasLt>>,
+    pub(super) library: OnceLock<Option<CublasLt>>,
     modules: Modules,
     catalogue: Catalogue,
-    machine: Machine,
+    pub(super) machine: Machine,
     device: Arc<Device>,
 }
 
@@ -48,6 +48,7 @@ impl OnDevice {
             arch: device.arch,
             sm_count: device.sm_count,
             max_shared: device.max_shared,
+            chunk_bytes: CHUNK_BYTES,
             library_workspace: 0,
         };
         Ok(OnDevice {

@@ -33,6 +33,8 @@ mod driver_tests;
 #[cfg(test)]
 mod emulated;
 mod engine;
+#[cfg(test)]
+mod engine_tests;
 mod forward;
 mod gradients;
 mod graph;

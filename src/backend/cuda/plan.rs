@@ -69,8 +69,9 @@ impl Arithmetic {
 /// Elements that operand rows are a multiple of: 16 bytes of the smallest type.
 pub(super) const ROW_ELEMENTS: usize = 8;
 
-/// Bytes that the probabilities of one chunk of rows may take.
-const CHUNK_BYTES: usize = 64 << 20;
+/// Bytes that the probabilities of one chunk of rows may take: few enough not to burden
+/// the caller, enough that adding chunks up costs little.
+pub(super) const CHUNK_BYTES: usize = 64 << 20;
 
 /// Blocks of the grid's second dimension that a launch may have.
 const MOST_SPLITS: usize = 65535;
@@ -81,6 +82,8 @@ pub(super) struct Machine {
     pub(super) arch: u32,
     pub(super) sm_count: u32,
     pub(super) max_shared: u32,
+    /// `CHUNK_BYTES`.
+    pub(super) chunk_bytes: usize,
     /// Bytes that cuBLASLt wants as workspace; 0 where it is absent.
     pub(super) library_workspace: usize,
 }
@@ -172,7 +175,7 @@ impl Plan {
             index_bits: bits(shape.sampled),
             label_bits: bits(shape.rows * shape.num_true),
             family,
-            route: Route::choose(&family, arithmetic, shape),
+            route: Route::choose(machine, &family, arithmetic, shape),
         })
     }
 
@@ -246,7 +249,7 @@ impl Plan {
 }
 
 impl Route {
-    fn choose(family: &Family, arithmetic: Arithmetic, shape: &Shape) -> Route {
+    fn choose(machine: &Machine, family: &Family, arithmetic: Arithmetic, shape: &Shape) -> Route {
         let width = WIDTHS.iter().position(|&width| shape.dim <= width);
         if let Some(attend) = width.and_then(|width| family.attend[width]) {
             return Route::Attend(attend);
@@ -254,7 +257,7 @@ impl Route {
         let row =
             shape.sampled.next_multiple_of(ROW_ELEMENTS) * arithmetic.dtype().size() * arithmetic.planes();
         let tile = family.probabilities.rows;
-        Route::Chunks { rows: (CHUNK_BYTES / row / tile * tile).max(tile).min(shape.rows) }
+        Route::Chunks { rows: (machine.chunk_bytes / row / tile * tile).max(tile).min(shape.rows) }
     }
 }
 

@@ -151,14 +151,18 @@ pub(super) struct Pool {
     changed: Condvar,
 }
 
+/// Boxed, for streams and graphs know a slot's address.
+#[allow(clippy::vec_box)]
+type Slots = Vec<Box<Slot>>;
+
 #[derive(Default)]
 struct State {
-    free: Vec<Box<Slot>>,
+    free: Slots,
     /// With copies on a stream, the oldest first.
     in_flight: VecDeque<Box<Slot>>,
     /// Of a stream that failed: nobody knows what still reads them.
-    retired: Vec<Box<Slot>>,
-    for_graphs: Vec<Box<Slot>>,
+    retired: Slots,
+    for_graphs: Slots,
     /// The handle is gone; only graphs still hold slots.
     closed: bool,
 }
@@ -166,7 +170,7 @@ struct State {
 /// Slots that a graph gave back when their handle was gone already. Graphs are destroyed
 /// where nothing may call CUDA, so that the memory waits here for the next handle that is
 /// made or destroyed.
-static ABANDONED: Mutex<Vec<Box<Slot>>> = Mutex::new(Vec::new());
+static ABANDONED: Mutex<Slots> = Mutex::new(Vec::new());
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
