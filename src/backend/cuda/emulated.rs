@@ -110,24 +110,16 @@ impl Extra {
     /// Calls a function of one pointer.
     pub(super) fn call(&self, function: &str, argument: *mut c_void) {
         // SAFETY: cuda.h; the caller names such a function.
-        assert_eq!(
-            unsafe { self.get::<unsafe extern "C" fn(*mut c_void) -> i32>(function)(argument) },
-            0,
-            "{function}"
-        );
+        let code = unsafe { self.get::<unsafe extern "C" fn(*mut c_void) -> i32>(function)(argument) };
+        assert_eq!(code, 0, "{function}");
     }
 
     /// Begins a capture of the strictest kind.
     pub(super) fn begin_capture(&self, stream: *mut c_void) {
+        type Begin = unsafe extern "C" fn(*mut c_void, i32) -> i32;
         // SAFETY: cuda.h.
-        assert_eq!(
-            unsafe {
-                self.get::<unsafe extern "C" fn(*mut c_void, i32) -> i32>("cuStreamBeginCapture_v2")(
-                    stream, 0,
-                )
-            },
-            0
-        );
+        let code = unsafe { self.get::<Begin>("cuStreamBeginCapture_v2")(stream, 0) };
+        assert_eq!(code, 0);
     }
 
     /// Ends it; the graph, to be destroyed.

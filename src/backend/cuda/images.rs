@@ -34,6 +34,7 @@ pub(crate) struct Image {
 /// The images for one architecture.
 pub(crate) struct Images {
     arch: u32,
+    table: &'static [Compiled],
     compiler: Result<Compiler>,
 }
 
@@ -59,18 +60,18 @@ impl Images {
         driver: i32,
         places: &Places,
         cache: Option<Cache>,
-        table: &[Compiled],
+        table: &'static [Compiled],
     ) -> Result<Images> {
         let compiler = choose(arch, driver, places).map(|(nvrtc, target)| Compiler { nvrtc, target, cache });
         match compiler {
             Err(error) if compiled(table, arch, &Unit::Small.name()).is_none() => Err(error),
-            compiler => Ok(Images { arch, compiler }),
+            compiler => Ok(Images { arch, table, compiler }),
         }
     }
 
     /// The image of one module; can take seconds where it has to be compiled.
     pub(crate) fn get(&self, unit: &Unit) -> Result<Image> {
-        if let Some(image) = compiled(COMPILED, self.arch, &unit.name()) {
+        if let Some(image) = compiled(self.table, self.arch, &unit.name()) {
             return Ok(image);
         }
         match &self.compiler {

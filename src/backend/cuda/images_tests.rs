@@ -69,12 +69,12 @@ fn without_nvrtc_the_error_names_both_remedies() {
 #[test]
 fn compiled_images_are_chosen_by_architecture() {
     let entry = |arch, is_ptx, bytes: &'static str| (arch, is_ptx, "small", "maker", bytes.as_bytes());
-    let table: &[Compiled] = &[
+    let table: &'static [Compiled] = Vec::leak(vec![
         entry(80, false, "cubin 80"),
         entry(86, false, "cubin 86"),
         entry(90, false, "cubin 90"),
         entry(90, true, "ptx 90"),
-    ];
+    ]);
     let chosen = |arch| compiled(table, arch, "small").map(|image| image.bytes.to_vec());
     assert_eq!(chosen(75), None);
     assert_eq!(chosen(80).as_deref(), Some(&b"cubin 80"[..]));
