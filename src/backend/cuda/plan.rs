@@ -205,15 +205,23 @@ impl Plan {
         tiles.min(Split::wanted(instance, self.shape.sampled, &self.machine))
     }
 
-    /// Most elements that `parts * rows` has for this many rows or fewer: fewer rows are
-    /// cut into more parts.
+    /// At least what `parts * rows` is for this many rows or fewer: fewer rows are cut into
+    /// more parts. Never less for more rows.
     pub(super) fn most_row_parts(&self, instance: &Instance) -> usize {
-        let rows_of = |tiles: usize| (tiles * instance.rows).min(self.shape.rows);
-        let parts = |rows| Split::of(instance, rows, self.shape.sampled, &self.machine).parts;
-        // From twice as many tiles as there are multiprocessors on there is one part.
-        let tiles = self.shape.rows.div_ceil(instance.rows);
-        let cut = tiles.min(4 * self.machine.sm_count as usize);
-        (1..=cut).map(|tiles| rows_of(tiles) * parts(rows_of(tiles))).fold(self.shape.rows, usize::max)
+        /// Numbers of parts that are looked at one by one.
+        const ONE_BY_ONE: usize = 8;
+        let (rows, blocks) = (self.shape.rows, 4 * self.machine.sm_count as usize);
+        let most_parts = self.shape.sampled.div_ceil(instance.cols).max(1);
+        let tiles = |parts: usize| (blocks / (2 * parts - 1)).min(rows.div_ceil(instance.rows));
+        let fewest = Split::wanted(instance, rows, &self.machine);
+        let rest = fewest + ONE_BY_ONE;
+        // So many tiles are the most that are cut into this many parts.
+        let known =
+            (fewest..rest).map(|parts| (tiles(parts) * instance.rows).min(rows) * parts.min(most_parts));
+        // With still more parts, tiles * parts is at most this, and falls.
+        let bound = (blocks * rest / (2 * rest - 1) + 1) * instance.rows;
+        let finer = if rest > blocks.div_ceil(2) { 0 } else { bound.min(rows * most_parts) };
+        known.fold(rows.max(finer), usize::max)
     }
 
     /// Of the candidates where nothing is summed over them: as fine as a grid can be.
@@ -291,4 +299,70 @@ fn check_limits(shape: &Shape) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(rows: usize, sampled: usize) -> Plan {
+        let machine = Machine {
+            arch: 90,
+            sm_count: 132,
+            max_shared: 227 << 10,
+            chunk_bytes: CHUNK_BYTES,
+            library_workspace: 0,
+        };
+        let catalogue = Catalogue::new(&machine).unwrap();
+        let shape = Shape {
+            rows,
+            dim: 64,
+            sampled,
+            num_true: 1,
+            classes: 1 << 20,
+            real: Dtype::F32,
+            inputs: Dtype::Bf16,
+            weights: Dtype::Bf16,
+        };
+        let problem = Problem {
+            num_classes: 1 << 20,
+            num_sampled: sampled as i64,
+            num_true: 1,
+            hits: crate::args::Hits::Mask,
+            reduction: crate::args::Reduction::None,
+            probability_floor: 0.0,
+            precision: Precision::Default,
+        };
+        Plan::new(&machine, &catalogue, &problem, &shape).unwrap()
+    }
+
+    #[test]
+    fn room_for_parts_suffices_for_every_smaller_batch_and_is_not_much_more() {
+        for sampled in [1, 64, 1000, 8192] {
+            let (mut most, mut before) = (0, 0);
+            for rows in (1..2000).chain((2000..120_000).step_by(61)) {
+                let plan = plan(rows, sampled);
+                let lse = plan.family.lse;
+                most = most.max(plan.row_split(lse).parts * rows);
+                let room = plan.most_row_parts(lse);
+                assert!(room >= most, "{rows} rows, {sampled} candidates: {room} of {most}");
+                assert!(room >= before, "{rows} rows, {sampled} candidates: {room} after {before}");
+                assert!(
+                    room <= most + most / 4 + lse.rows,
+                    "{rows} rows, {sampled} candidates: {room}, {most}"
+                );
+                before = room;
+            }
+        }
+    }
+
+    #[test]
+    fn few_rows_are_cut_so_that_every_multiprocessor_has_work() {
+        for rows in [1, 64, 500, 2560, 8192] {
+            let plan = plan(rows, 1 << 16);
+            let lse = plan.family.lse;
+            let blocks = rows.div_ceil(lse.rows) * plan.row_split(lse).parts;
+            assert!((132..=4 * 132).contains(&blocks), "{rows} rows: {blocks} blocks");
+        }
+    }
 }
