@@ -1,14 +1,16 @@
-"""Every example in README.md is a whole program, and runs as it stands."""
+"""Every example in README.md is a whole program, and runs as it stands: those of a
+framework in an environment that has it, with the wheel of `make wheel` where there is one."""
 
 from __future__ import annotations
 
 import re
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT, absent, run
 from toolchain import build, dialects, link_flags, run_linked
 
 README = ROOT / "README.md"
@@ -16,6 +18,15 @@ README = ROOT / "README.md"
 # Blocks that are not programs: shell sessions (the Makefile's own targets) and pictures.
 NOT_RUN = {"sh", "text"}
 PROGRAMS = {"c", "cpp", "python"}
+
+# The environment under build/ that has what a program imports from this package.
+ENVIRONMENTS = {
+    "sampled_softmax.torch": ".venv-frameworks",
+    "sampled_softmax.jax": ".venv-frameworks",
+    "sampled_softmax.keras": ".venv-frameworks",
+    "sampled_softmax.tensorflow": ".venv",
+    "sampled_softmax.mindspore": ".venv-mindspore",
+}
 
 
 @dataclass(frozen=True)
@@ -63,23 +74,40 @@ def test_every_block_is_run_or_is_known_not_to_be() -> None:
     assert unknown == []
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language in PROGRAMS], ids=str)
-def test_block_runs(block: Block, library_dir: Path, tmp_path: Path) -> None:
-    if block.language == "python":
-        _run_python(block, library_dir, tmp_path)
-    else:
-        _build_and_run(block, library_dir, tmp_path)
+@pytest.fixture(scope="module")
+def package(library_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package as the wheel installs it."""
+    wheels = sorted((ROOT / "build" / "wheel").glob("*.whl"))
+    if len(wheels) != 1:
+        absent(f"build/wheel has {len(wheels)} wheels: run make wheel")
+    folder = tmp_path_factory.mktemp("package")
+    zipfile.ZipFile(wheels[0]).extractall(folder)
+    return folder
 
 
-def _run_python(block: Block, library_dir: Path, folder: Path) -> None:
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language in ("c", "cpp")], ids=str)
+def test_native_block_runs(block: Block, library_dir: Path, tmp_path: Path) -> None:
+    _build_and_run(block, library_dir, tmp_path)
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=str)
+def test_python_block_runs(block: Block, package: Path, tmp_path: Path) -> None:
     # Blank lines in front, so that a traceback gives README.md's line numbers.
-    program = folder / "README.py"
+    program = tmp_path / "README.py"
     program.write_text("\n" * (block.line - 1) + block.text, encoding="utf-8")
-    environment = {
-        "PYTHONPATH": str(ROOT / "bindings" / "python"),
-        "SAMPLED_SOFTMAX_LIB": str(library_dir / "libsampled_softmax.so"),
-    }
-    run([sys.executable, program], env=environment, cwd=folder)
+    environment = {"PYTHONPATH": str(package), "SAMPLED_SOFTMAX_LIB": "", "SAMPLED_SOFTMAX_JAX_LIB": ""}
+    run([_interpreter(block), program], env=environment, cwd=tmp_path, timeout=300)
+
+
+def _interpreter(block: Block) -> Path:
+    """The Python that has the framework a block is for; this one for NumPy."""
+    for module, environment in ENVIRONMENTS.items():
+        if f"from {module} import" in block.text:
+            python = ROOT / "build" / environment / "bin" / "python"
+            if not python.is_file():
+                absent(f"there is no build/{environment}: make environments")
+            return python
+    return Path(sys.executable)
 
 
 def _build_and_run(block: Block, library_dir: Path, folder: Path) -> None:
