@@ -27,6 +27,7 @@ PREFIX ?= /usr/local
 
 export PYTHONPATH := bindings/python
 export SAMPLED_SOFTMAX_LIB := $(CURDIR)/$(LIBRARY)
+export SAMPLED_SOFTMAX_CACHE_DIR := $(CURDIR)/build/cache
 
 .PHONY: build install wheel demo bench test lint format header environments clean emu emu-path emu-test mutants
 

@@ -121,14 +121,17 @@ pub const SSL_REDUCTION_MEAN: u32 = 1;
 /// sum of weight * loss.
 pub const SSL_REDUCTION_SUM: u32 = 2;
 
-/// What a CUDA handle multiplies with: bfloat16 and float16 as they are where inputs and
-/// weights both are, anything else as three products of bfloat16 halves, whose errors
-/// are some 2^-16 of the terms. Accumulation is in float32 always.
+/// What a CUDA handle multiplies with where inputs and weights are not both bfloat16 or
+/// both float16, which it takes as they are: what the environment's
+/// `SAMPLED_SOFTMAX_PRECISION` says (`bf16x3`, `tf32` or `ieee`), else bf16x3.
+/// Accumulation is in float32 always.
 pub const SSL_PRECISION_DEFAULT: u32 = 0;
-/// TensorFloat-32 instead of the three products: errors of 2^-11.
+/// TensorFloat-32: errors of 2^-11 of the terms.
 pub const SSL_PRECISION_TF32: u32 = 1;
-/// float32 multiply-adds for every type, without tensor cores.
+/// float32 multiply-adds without tensor cores, for bfloat16 and float16 too.
 pub const SSL_PRECISION_IEEE: u32 = 2;
+/// Three products of bfloat16 halves: errors of some 2^-16.
+pub const SSL_PRECISION_BF16X3: u32 = 3;
 
 /// Draw the candidates and write them.
 pub const SSL_CANDIDATES_DRAW: u32 = 0;

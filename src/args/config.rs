@@ -35,12 +35,39 @@ pub(crate) struct Problem {
     pub(crate) precision: Precision,
 }
 
-/// What a device multiplies with.
+/// What a device multiplies with, where types leave a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Precision {
-    Default,
+    Bf16x3,
     Tf32,
     Ieee,
+}
+
+/// Says it for handles that ask for nothing in particular.
+const PRECISION: &str = "SAMPLED_SOFTMAX_PRECISION";
+
+impl Precision {
+    fn check(value: u32) -> Result<Precision> {
+        match value {
+            abi::SSL_PRECISION_DEFAULT => match std::env::var(PRECISION) {
+                Err(_) => Ok(Precision::Bf16x3),
+                Ok(name) => Precision::named(&name),
+            },
+            abi::SSL_PRECISION_TF32 => Ok(Precision::Tf32),
+            abi::SSL_PRECISION_IEEE => Ok(Precision::Ieee),
+            abi::SSL_PRECISION_BF16X3 => Ok(Precision::Bf16x3),
+            value => unknown("precision", value, "SSL_PRECISION_*"),
+        }
+    }
+
+    fn named(name: &str) -> Result<Precision> {
+        match name.trim() {
+            "" | "bf16x3" => Ok(Precision::Bf16x3),
+            "tf32" => Ok(Precision::Tf32),
+            "ieee" => Ok(Precision::Ieee),
+            _ => Err(Error::InvalidValue(format!("{PRECISION}={name} is none of bf16x3, tf32, ieee"))),
+        }
+    }
 }
 
 /// All that `ssl_create` needs.
@@ -120,12 +147,6 @@ impl Problem {
             abi::SSL_REDUCTION_SUM => Reduction::Sum,
             value => return unknown("reduction", value, "SSL_REDUCTION_*"),
         };
-        let precision = match raw.precision {
-            abi::SSL_PRECISION_DEFAULT => Precision::Default,
-            abi::SSL_PRECISION_TF32 => Precision::Tf32,
-            abi::SSL_PRECISION_IEEE => Precision::Ieee,
-            value => return unknown("precision", value, "SSL_PRECISION_*"),
-        };
         let floor = raw.probability_floor;
         if !(0.0..=1.0).contains(&floor) {
             return Err(Error::InvalidValue(format!("probability_floor = {floor} is outside [0, 1]")));
@@ -137,7 +158,7 @@ impl Problem {
             hits,
             reduction,
             probability_floor: floor,
-            precision,
+            precision: Precision::check(raw.precision)?,
         })
     }
 }
@@ -211,4 +232,19 @@ unsafe fn copied<T: Copy>(name: &'static str, data: *const T, count: i64) -> Res
     // SAFETY: the caller's promise.
     copy.extend_from_slice(unsafe { slice(name, data, count)? });
     Ok(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Precision;
+
+    #[test]
+    fn precisions_have_names_and_others_are_refused() {
+        assert_eq!(Precision::named("tf32").unwrap(), Precision::Tf32);
+        assert_eq!(Precision::named(" ieee ").unwrap(), Precision::Ieee);
+        assert_eq!(Precision::named("bf16x3").unwrap(), Precision::Bf16x3);
+        assert_eq!(Precision::named("").unwrap(), Precision::Bf16x3);
+        let refused = Precision::named("fp8").unwrap_err().to_string();
+        assert!(refused.contains("SAMPLED_SOFTMAX_PRECISION=fp8"), "{refused}");
+    }
 }

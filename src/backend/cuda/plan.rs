@@ -31,7 +31,7 @@ impl Arithmetic {
             (_, Dtype::Bf16, Dtype::Bf16) => Arithmetic::Bf16,
             (_, Dtype::F16, Dtype::F16) => Arithmetic::F16,
             (Precision::Tf32, ..) => Arithmetic::Tf32,
-            (Precision::Default, ..) => Arithmetic::Bf16x3,
+            (Precision::Bf16x3, ..) => Arithmetic::Bf16x3,
         }
     }
 
@@ -331,7 +331,7 @@ mod tests {
             hits: crate::args::Hits::Mask,
             reduction: crate::args::Reduction::None,
             probability_floor: 0.0,
-            precision: Precision::Default,
+            precision: Precision::Bf16x3,
         };
         Plan::new(&machine, &catalogue, &problem, &shape).unwrap()
     }
