@@ -6,7 +6,8 @@
 //!   workspace  where everything lies in the caller's memory
 //!   sampling   candidates drawn ahead, at once, or by the stream
 //!              draw, slots, ahead, capture
-//!   forward    candidates, rows, logits, loss               kernels/{columns,rows,logits,attend,loss}.cuh
+//!   prepare    candidates, rows                             kernels/{sort,columns,rows,sampling}.cuh
+//!   forward    logits, loss                                 kernels/{logits,attend,loss}.cuh
 //!   gradients  d_inputs, d_weights, d_biases                kernels/{gradients,attend,merge}.cuh
 //!   chunks     the same for long rows                       kernels/{logits,product}.cuh, cublaslt
 //!   launch     a kernel with its arguments
@@ -49,6 +50,7 @@ mod nvrtc;
 mod pinned;
 mod plan;
 mod pointers;
+mod prepare;
 mod sampling;
 mod slots;
 mod sources;
