@@ -70,12 +70,12 @@ template <int HIGH> struct HitCursors {
 #pragma unroll
             for (int half = 0; half < 2; half++)
                 while (next[m][half] < (u32)end) {
-                    int hit = (int)next[m][half] - col;
+                    int hit = (int)next[m][half] - col - lane_col(0);
 #pragma unroll
                     for (int n = 0; n < WIDE; n++)
 #pragma unroll
                         for (int c = 0; c < 2; c++)
-                            if (hit == lane_col(n) + c) acc[m][n][half * 2 + c] = value;
+                            if (hit == n * 8 + c) acc[m][n][half * 2 + c] = value;
                     i64 first, last;
                     bounds(hits, row + lane_row(m, half), first, last);
                     i64 following = first + ++place[m][half];

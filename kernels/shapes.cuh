@@ -25,8 +25,11 @@ template <int DOWN_, int ACROSS_, int HIGH_, int WIDE_> struct Warps {
 template <class Arithmetic> struct SlabShape : Warps<4, 2, 2, 8> {
     static constexpr int STAGES = 3, BLOCKS = 2;
 };
+template <> struct SlabShape<arithmetic::Bf16x3> : Warps<4, 2, 2, 8> {
+    static constexpr int STAGES = 3, BLOCKS = 1;  // twice the fragments, a third of the loads
+};
 template <> struct SlabShape<arithmetic::Fma> : Warps<2, 2, 2, 8> {
-    static constexpr int STAGES = 2, BLOCKS = 3;
+    static constexpr int STAGES = 2, BLOCKS = 2;
 };
 
 // attend, BLOCKS of it on an SM: a warp keeps HIGH * 16 rows of `out` for the whole depth of DIM,
@@ -36,10 +39,10 @@ template <int BLOCKS_, int WARPS, int HIGH, int WIDE> struct AttendWarps : Warps
 };
 template <class Arithmetic, int DIM> struct AttendShape;
 template <> struct AttendShape<arithmetic::Bf16, 64> : AttendWarps<2, 4, 2, 8> {};
-template <> struct AttendShape<arithmetic::Bf16, 128> : AttendWarps<2, 4, 2, 8> {};
+template <> struct AttendShape<arithmetic::Bf16, 128> : AttendWarps<2, 4, 2, 4> {};
 template <> struct AttendShape<arithmetic::Bf16, 256> : AttendWarps<1, 8, 1, 4> {};
 template <int DIM> struct AttendShape<arithmetic::F16, DIM> : AttendShape<arithmetic::Bf16, DIM> {};
-template <> struct AttendShape<arithmetic::Bf16x3, 64> : AttendWarps<2, 8, 1, 4> {};
+template <> struct AttendShape<arithmetic::Bf16x3, 64> : AttendWarps<1, 8, 1, 4> {};
 template <> struct AttendShape<arithmetic::Bf16x3, 128> : AttendWarps<1, 8, 1, 4> {};
 template <> struct AttendShape<arithmetic::Bf16x3, 256> : AttendWarps<2, 4, 1, 2> {};
 template <> struct AttendShape<arithmetic::Tf32, 64> : AttendWarps<2, 4, 2, 8> {};
