@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn symbols_name_the_template_arguments() {
-        let lines = "INSTANCE(attend, (Bf16, 128, ONLINE), 64, 32, 128, 49152)\nINSTANCE(rows, (), 1, 2, 3, 4)";
+        let lines =
+            "INSTANCE(attend, (Bf16, 128, ONLINE), 64, 32, 128, 49152)\nINSTANCE(rows, (), 1, 2, 3, 4)";
         let [attend, rows] = parse(lines).try_into().expect("two lines");
         assert_eq!((attend.symbol().as_str(), attend.rows, attend.cols), ("attend_Bf16_128_ONLINE", 64, 32));
         assert_eq!((attend.threads, attend.shared), (128, 49152));
