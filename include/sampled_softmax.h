@@ -383,10 +383,12 @@ typedef struct ssl_candidates {
     // Elements of `avoid`.
     int64_t num_avoid;
     // Optional, 1 element, written by a draw: how many tries it took. -1 from a CUDA
-    // handle whose draw waits for the labels on the stream.
+    // handle whose draw waits for the labels on the stream, or is captured.
     int64_t *num_tries;
     // Optional, `[C]`: the learned unigram sampler's counts after this call, for
-    // `ssl_config.learned_counts` of a later run.
+    // `ssl_config.learned_counts` of a later run. A CUDA handle, which learns on the
+    // stream, takes it in an `ssl_sample` that draws nothing only, once the stream's work
+    // is done.
     int64_t *learned_counts;
 } ssl_candidates;
 
@@ -539,7 +541,8 @@ ssl_status ssl_forward_backward(struct ssl_handle *handle,
 // Of `batch` only `num_rows`, `labels`, `labels_dtype` and the ignore index are read;
 // a NULL `batch` means no labels. With `candidates->ids` NULL nothing is drawn and
 // only `learned_counts` is written. A learning sampler counts the labels after the
-// draw.
+// draw. A CUDA draw that excludes labels or learns from them happens on the stream; if
+// it fails there, the ids are -1 and the counts 1.
 //
 // The caller promises:
 // As `ssl_forward`.

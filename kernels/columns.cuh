@@ -1,6 +1,6 @@
 // The candidates as the matrix kernels want them: their weights gathered into an operand, their offsets in
 // base 2, the copies of a class joined into one column. And `pack`, the same for the inputs where they are
-// no operand as they lie. Before them in src/backend/cuda/forward.rs: keys (sort.cuh).
+// no operand as they lie. Before them in src/backend/cuda/prepare.rs: keys (sort.cuh).
 //
 // Softmax cannot tell k copies of a class from one whose 1/Q is the sum of theirs:
 // sum_k exp(z - ln Q_k) = exp(z + ln(sum_k 1/Q_k)).

@@ -1,5 +1,5 @@
 // Classes with their place as one number, in ascending order: equal classes stand together by place, and a
-// class is found by bisection. Built for the candidates (src/backend/cuda/forward.rs) and for the labels
+// class is found by bisection. Built for the candidates (src/backend/cuda/prepare.rs) and for the labels
 // (src/backend/cuda/gradients.rs).
 //
 // Launches:

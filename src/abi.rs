@@ -277,10 +277,12 @@ pub struct ssl_candidates {
     /// Elements of `avoid`.
     pub num_avoid: i64,
     /// Optional, 1 element, written by a draw: how many tries it took. -1 from a CUDA
-    /// handle whose draw waits for the labels on the stream.
+    /// handle whose draw waits for the labels on the stream, or is captured.
     pub num_tries: *mut i64,
     /// Optional, `[C]`: the learned unigram sampler's counts after this call, for
-    /// `ssl_config.learned_counts` of a later run.
+    /// `ssl_config.learned_counts` of a later run. A CUDA handle, which learns on the
+    /// stream, takes it in an `ssl_sample` that draws nothing only, once the stream's work
+    /// is done.
     pub learned_counts: *mut i64,
 }
 

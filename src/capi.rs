@@ -204,7 +204,8 @@ pub unsafe extern "C" fn ssl_forward_backward(
 /// Of `batch` only `num_rows`, `labels`, `labels_dtype` and the ignore index are read;
 /// a NULL `batch` means no labels. With `candidates->ids` NULL nothing is drawn and
 /// only `learned_counts` is written. A learning sampler counts the labels after the
-/// draw.
+/// draw. A CUDA draw that excludes labels or learns from them happens on the stream; if
+/// it fails there, the ids are -1 and the counts 1.
 ///
 /// # Safety
 /// As `ssl_forward`.
