@@ -116,17 +116,6 @@ DEV void store_partial(const LogitsArgs& args, OnlineSoftmax<Shape::HIGH>& softm
     args.partial[(i64)blockIdx.y * args.rows + first_row + r] = whole;
 }
 
-// Which of this thread's copies of a slab of q belong to rows that count: the same for every slab.
-template <class Q, int THREADS> DEV u32 wanted_copies(const LogitsArgs& args, int first_row) {
-    u32 wanted = 0;
-#pragma unroll
-    for (int i = 0; i < Q::ROWS * Q::CHUNKS / THREADS; i++) {
-        int r = first_row + (threadIdx.x + i * THREADS) / Q::CHUNKS;
-        if (r < args.rows && args.row_factor[r] != 0.f) wanted |= 1u << i;
-    }
-    return wanted;
-}
-
 template <class Arithmetic, LogitsMode MODE> DEV void logits(const LogitsArgs& args) {
     using Memory = LogitsMemory<Arithmetic>;
     using Shape = typename Memory::Shape;
@@ -142,14 +131,12 @@ template <class Arithmetic, LogitsMode MODE> DEV void logits(const LogitsArgs& a
     int chunks = chunks_of<Arithmetic>(args.dim), slabs = (chunks + SLAB_CHUNKS - 1) / SLAB_CHUNKS;
     int tiles = (end - first + COLS - 1) / COLS;
 
-    u32 wanted = MODE == LSE ? ~0u : wanted_copies<typename Memory::Q, THREADS>(args, first_row);
     int next_tile = 0, next_slab = 0;  // what is loaded next
     auto load_next = [&](int step) {
         if (next_tile < tiles) {
             int chunk = next_slab * SLAB_CHUNKS, col = first + next_tile * COLS;
             Window of_q = {first_row, args.rows, chunk, chunks}, of_k = {col, end, chunk, chunks};
-            load_tile<Arithmetic, THREADS>(memory.slabs().a(step), args.q, of_q,
-                                           [&](int i, int) { return wanted >> i & 1; });
+            load_tile<Arithmetic, THREADS>(memory.slabs().a(step), args.q, of_q, EveryRow());
             load_tile<Arithmetic, THREADS>(memory.slabs().b(step), args.k, of_k, EveryRow());
             if (++next_slab == slabs) next_slab = 0, next_tile++;
         }
