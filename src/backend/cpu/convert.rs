@@ -1,6 +1,7 @@
 //! Rows of a tensor of any dtype, read into and written from the accumulation type.
 //! Rounding is to nearest even, once, on the way out.
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::simd::Real;
@@ -16,7 +17,7 @@ pub(crate) unsafe fn read_row<R: Real>(tensor: &Tensor, row: usize, out: &mut [R
     unsafe {
         match tensor.dtype {
             Dtype::F32 => read(tensor.row::<f32>(row), out, R::from_f32),
-            Dtype::F16 => read(tensor.row::<f16>(row), out, |value| R::from_f32(value.to_f32())),
+            Dtype::F16 => read_halves(tensor.row(row), out),
             Dtype::Bf16 => read(tensor.row::<bf16>(row), out, |value| R::from_f32(value.to_f32())),
             Dtype::F64 => read(tensor.row::<f64>(row), out, R::from_f64),
         }
@@ -31,6 +32,37 @@ unsafe fn read<T: Copy, R>(from: *const T, out: &mut [R], convert: impl Fn(T) ->
     }
 }
 
+/// float16 in blocks: one by one, each conversion would ask anew whether the machine has
+/// an instruction for it.
+const BLOCK: usize = 64;
+
+unsafe fn read_halves<R: Real>(from: *const f16, out: &mut [R]) {
+    let mut block = [0.0f32; BLOCK];
+    for (number, out) in out.chunks_mut(BLOCK).enumerate() {
+        let block = &mut block[..out.len()];
+        // SAFETY: the caller's promise.
+        let halves = unsafe { std::slice::from_raw_parts(from.add(number * BLOCK), out.len()) };
+        halves.convert_to_f32_slice(block);
+        out.iter_mut().zip(block).for_each(|(out, value)| *out = R::from_f32(*value));
+    }
+}
+
+unsafe fn write_halves<R: Real>(to: *mut f16, values: &[R], add: bool) {
+    let mut block = [0.0f32; BLOCK];
+    for (number, values) in values.chunks(BLOCK).enumerate() {
+        let block = &mut block[..values.len()];
+        // SAFETY: the caller's promise.
+        let halves = unsafe { std::slice::from_raw_parts_mut(to.add(number * BLOCK), values.len()) };
+        if add {
+            halves.convert_to_f32_slice(block);
+        }
+        for (value, &new) in block.iter_mut().zip(values) {
+            *value = if add { new.fma(R::ONE, R::from_f32(*value)) } else { new }.to_f32();
+        }
+        halves.convert_from_f32_slice(block);
+    }
+}
+
 /// Writes a row, or adds to it.
 #[inline]
 pub(crate) unsafe fn write_row<R: Real>(tensor: &Tensor, row: usize, values: &[R], add: bool) {
@@ -38,13 +70,7 @@ pub(crate) unsafe fn write_row<R: Real>(tensor: &Tensor, row: usize, values: &[R
     unsafe {
         match tensor.dtype {
             Dtype::F32 => write(tensor.row::<f32>(row), values, add, R::from_f32, R::to_f32),
-            Dtype::F16 => write(
-                tensor.row(row),
-                values,
-                add,
-                |old: f16| R::from_f32(old.to_f32()),
-                |new| f16::from_f32(new.to_f32()),
-            ),
+            Dtype::F16 => write_halves(tensor.row(row), values, add),
             Dtype::Bf16 => write(
                 tensor.row(row),
                 values,
