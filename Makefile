@@ -58,7 +58,7 @@ test: build wheel environments emu emu-test
 	cargo test --quiet
 	SAMPLED_SOFTMAX_ISA=portable cargo test --quiet --test gradients --test dtypes --test edge_cases --test determinism
 	$(PYTHON) -m pytest tests/python --quiet $(foreach name,$(ELSEWHERE),--ignore-glob '*/test_$(name)*')
-	LD_LIBRARY_PATH=$(CURDIR)/build/emu $(PYTHON) -m pytest $(call tests_of,device) --quiet
+	LD_LIBRARY_PATH=$(CURDIR)/build/emu FAKE_CUDA_HIDE=1 $(PYTHON) -m pytest $(call tests_of,device) --quiet
 	$(EMULATED) $(VENV)-frameworks/bin/python -W ignore::UserWarning -m pytest tests/gpu --quiet
 	$(EMULATED) $(VENV)-frameworks/bin/python -W ignore::UserWarning -m benches.gpu --smoke --rounds 1 --seconds 0
 	$(VENV)-frameworks/bin/python -m pytest $(call tests_of,torch jax keras) --quiet
