@@ -1,4 +1,5 @@
 # make demo    build, then train a language model with a large vocabulary on real text
+# make examples a model on real data in PyTorch, JAX, TensorFlow and MindSpore, each beside the framework's own loss
 # make bench   beside TensorFlow, JAX, PyTorch and MindSpore; writes benches/results/
 # make test    everything that can be checked, against real peers
 # make build   the shared library: target/release/libsampled_softmax.so
@@ -29,7 +30,7 @@ export PYTHONPATH := bindings/python
 export SAMPLED_SOFTMAX_LIB := $(CURDIR)/$(LIBRARY)
 export SAMPLED_SOFTMAX_CACHE_DIR := $(CURDIR)/build/cache
 
-.PHONY: build install wheel demo bench test lint format header environments clean emu emu-path emu-test mutants
+.PHONY: build install wheel demo examples bench test lint format header environments clean emu emu-path emu-test mutants
 
 build:
 	cargo build --release
@@ -47,6 +48,13 @@ wheel: build
 demo: build
 	sh tests/environments.sh main
 	$(PYTHON) -m examples.language_model $(ARGS)
+
+examples: build environments
+	$(VENV)-frameworks/bin/python bindings/jax/build.py
+	$(VENV)-frameworks/bin/python -m examples.torch.language_model
+	$(VENV)-frameworks/bin/python -m examples.jax.two_tower
+	$(PYTHON) -m examples.tensorflow.skip_gram
+	$(VENV)-mindspore/bin/python -m examples.mindspore.next_word
 
 bench: build
 	sh tests/environments.sh frameworks mindspore
