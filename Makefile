@@ -1,13 +1,13 @@
-# make demo    build, then train a language model with a large vocabulary on real text
+# make demo     build, then train a language model with a large vocabulary on real text
 # make examples a model on real data in PyTorch, JAX, TensorFlow and MindSpore, each beside the framework's own loss
-# make bench   beside TensorFlow, JAX, PyTorch and MindSpore; writes benches/results/
-# make test    everything that can be checked, against real peers
-# make build   the shared library: target/release/libsampled_softmax.so
-# make install headers, library, pkg-config and CMake files, under PREFIX (/usr/local) and DESTDIR
-# make wheel   the Python package with the library inside, for any Python 3, into build/wheel/
-# make emu     a stand-in for the CUDA driver that runs the kernels on the CPU; its folder: make -s emu-path
-# make lint    formatting and static checks
-# make header  write include/sampled_softmax.h anew from src/abi.rs and src/capi.rs
+# make bench    beside TensorFlow, JAX, PyTorch and MindSpore; writes benches/results/
+# make test     everything that can be checked, against real peers
+# make build    the shared library: target/release/libsampled_softmax.so
+# make install  headers, library, pkg-config and CMake files, under PREFIX (/usr/local) and DESTDIR
+# make wheel    the Python package with the library inside, for any Python 3, into build/wheel/
+# make emu      a stand-in for the CUDA driver that runs the kernels on the CPU; its folder: make -s emu-path
+# make lint     formatting and static checks
+# make header   write include/sampled_softmax.h anew from src/abi.rs and src/capi.rs
 #
 # What these need beyond Rust, Python 3, gcc and make they install under build/.
 
