@@ -1,6 +1,6 @@
 """The demo: a next-token model of Python code, by sampled and by full softmax.
 
-Run it as `python -m language_model`; `--help` lists the options.
+Run it as `python -m examples.language_model`; `--help` lists the options.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from .tokens import CorpusError
 def parser():
     """The command line."""
     default = argparse.ArgumentDefaultsHelpFormatter
-    made = argparse.ArgumentParser("language_model", description=__doc__, formatter_class=default)
+    made = argparse.ArgumentParser("examples.language_model", description=__doc__, formatter_class=default)
     library = Path(sysconfig.get_paths()["stdlib"])
     add = made.add_argument
     add("--data", type=Path, default=library, metavar="DIR", help="folder of Python sources")

@@ -1,6 +1,6 @@
 """Where the learning rates' defaults come from: every method with every rate.
 
-    python -m language_model.tune --rates 0.06 0.12 0.24 --seconds 30
+    python -m examples.language_model.tune --rates 0.06 0.12 0.24 --seconds 30
 
 Takes the demo's own options beside. Each method has each rate for the same time, and
 the same held-out text decides for all.

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-sys.path.insert(0, str(ROOT / "examples"))
+# Not examples/ itself: it has folders called as the frameworks are, which would hide them.
+sys.path.insert(0, str(ROOT))
 
-from language_model import full_softmax, report, session, threads, tokens, train
-from language_model.model import LanguageModel, RowGradient, Shape, sum_rows
-from language_model.optimizer import Adagrad
-from language_model.sampled_output import SAMPLERS, SampledOutput
+from examples.language_model import full_softmax, report, session, threads, tokens, train
+from examples.language_model.model import LanguageModel, RowGradient, Shape, sum_rows
+from examples.language_model.optimizer import Adagrad
+from examples.language_model.sampled_output import SAMPLERS, SampledOutput
 
 NAMES = ["alpha", "beta", "gamma", "delta", "omega"]
 
@@ -305,9 +306,9 @@ def test_the_lead_is_read_off_straight_lines_in_log_perplexity():
 
 
 def start(arguments, **pipes):
-    paths = [str(ROOT / "bindings" / "python"), str(ROOT / "examples")]
+    paths = [str(ROOT / "bindings" / "python"), str(ROOT)]
     return subprocess.Popen(
-        [sys.executable, "-m", "language_model", *map(str, arguments)],
+        [sys.executable, "-m", "examples.language_model", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         text=True,
         stdout=subprocess.PIPE,
