@@ -7,6 +7,7 @@
 #   lib/libsampled_softmax.so -> .so.MAJOR -> .so.VERSION
 #   lib/pkgconfig/sampled_softmax.pc
 #   lib/cmake/sampled_softmax/
+#   share/licenses/sampled_softmax/LICENSE
 set -eu
 [ $# -eq 2 ] || { echo "usage: install.sh LIBRARY PREFIX" >&2; exit 2; }
 library=$1
@@ -26,7 +27,8 @@ major=${version%%.*}
 to=${DESTDIR:-}$2
 package=$to/lib/cmake/sampled_softmax
 
-install -d "$to/include" "$to/lib/pkgconfig" "$package"
+install -d "$to/include" "$to/lib/pkgconfig" "$package" "$to/share/licenses/sampled_softmax"
+install -m 644 "$root/LICENSE" "$to/share/licenses/sampled_softmax"
 install -m 644 "$root/include/sampled_softmax.h" "$root/bindings/cpp/sampled_softmax.hpp" "$to/include"
 # Through a temporary name: a program that runs with the old library keeps it.
 install -m 755 "$library" "$to/lib/.libsampled_softmax.so.$version"

@@ -38,6 +38,7 @@ class NativeParts(BuildHookInterface):
         handlers = self._jax_handlers()
         if handlers is not None:
             include[str(handlers)] = f"sampled_softmax/{handlers.name}"
+        include[str(SOURCE_TREE / "LICENSE")] = "sampled_softmax/LICENSE"
         include[str(SOURCE_TREE / "include")] = "sampled_softmax/_native/include"
         for folder in ADAPTERS:
             include[str(BINDINGS / folder)] = f"sampled_softmax/_native/{folder}"

@@ -62,7 +62,13 @@ def _run(python: Path, code: str) -> subprocess.CompletedProcess[str]:
 def test_serves_any_python_on_any_linux_of_its_age(wheel: Path) -> None:
     assert "-py3-none-manylinux_" in wheel.name
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("libsampled_softmax.so", "libsampled_softmax_jax.so", "py.typed", "_native/include/sampled_softmax.h"):
+    for name in (
+        "libsampled_softmax.so",
+        "libsampled_softmax_jax.so",
+        "py.typed",
+        "LICENSE",
+        "_native/include/sampled_softmax.h",
+    ):
         assert f"sampled_softmax/{name}" in names
     assert not [name for name in names if "__pycache__" in name or name.startswith(("tests", "benches"))]
 
