@@ -11,6 +11,7 @@ it must belong to this user and be writable by nobody else.
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import hashlib
 import os
@@ -18,7 +19,9 @@ import shlex
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,6 +85,24 @@ def bind(path: Path) -> ctypes.CDLL:
     if not adapter.sampled_softmax_bind(os.fsencode(LIBRARY._name), message, len(message)):
         raise BuildError(f"{path} cannot use the library: {message.value.decode(errors='replace')}")
     return adapter
+
+
+def command(framework: str, build: Callable[[bool], Path]) -> int:
+    """``python -m sampled_softmax.<framework> build``: compiles now and says where.
+    Returns the exit status."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m sampled_softmax.{framework}", description="Compiles the adapter now and says where it is."
+    )
+    commands = made.add_subparsers(dest="command", required=True)
+    builds = commands.add_parser("build", help=f"compile for the installed {framework} into the cache")
+    builds.add_argument("--force", action="store_true", help="compile even if the cache has it")
+    arguments = made.parse_args()
+    try:
+        print(build(arguments.force))
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def cache_folder() -> Path:

@@ -128,6 +128,18 @@ def check_sampler(sampler: Sampler, num_sampled: int, num_classes: int) -> None:
         )
 
 
+def check_class_arguments(num_sampled: int, num_classes: int, num_true: int, remove_accidental_hits: bool) -> int:
+    """``SSL_HITS_*`` of `remove_accidental_hits` in MindSpore's meaning, for the classes
+    that have its constructor. Raises ValueError for sizes that do not go together, and
+    TypeError for a flag that is none."""
+    for name, value in (("num_sampled", num_sampled), ("num_true", num_true)):
+        if value > num_classes:
+            raise ValueError(f"{name} = {value} is greater than num_classes = {num_classes}")
+    if not isinstance(remove_accidental_hits, bool):
+        raise TypeError(f"remove_accidental_hits = {remove_accidental_hits!r} is not a bool")
+    return _abi.SSL_HITS_EXCLUDE if remove_accidental_hits else _abi.SSL_HITS_KEEP
+
+
 def sampler_code(name: str) -> int:
     """``SSL_SAMPLER_*`` of a sampler that needs nothing but its name. Raises ValueError."""
     code = SAMPLERS.get(name)

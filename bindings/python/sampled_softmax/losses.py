@@ -28,6 +28,7 @@ from ._handle import engine_of
 from ._options import (
     Options,
     Upstream,
+    check_class_arguments,
     check_options,
     check_sampled_values,
     check_sampler,
@@ -203,13 +204,8 @@ class SampledSoftmaxLoss:
     ) -> None:
         classes = integer("num_classes", num_classes)
         sampled = integer("num_sampled", num_sampled)
-        if sampled > classes:
-            raise ValueError(f"num_sampled = {sampled} is greater than num_classes = {classes}")
         true = integer("num_true", num_true)
-        if true > classes:
-            raise ValueError(f"num_true = {true} is greater than num_classes = {classes}")
-        if not isinstance(remove_accidental_hits, bool):
-            raise TypeError(f"remove_accidental_hits = {remove_accidental_hits!r} is not a bool")
+        hits = check_class_arguments(sampled, classes, true, remove_accidental_hits)
         number = integer("seed", seed, 0, MOST)
         who: int | Sampler
         if sampled_values is not None:
@@ -229,7 +225,7 @@ class SampledSoftmaxLoss:
             num_classes=classes,
             num_true=true,
             sampled_values=sampled_values,
-            hits=_abi.SSL_HITS_EXCLUDE if remove_accidental_hits else _abi.SSL_HITS_KEEP,
+            hits=hits,
             sampler=who,
             seed=number,
             step=None,

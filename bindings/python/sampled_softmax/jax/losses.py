@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from .. import _abi
 from .._arrays import integer
-from .._options import Options, check_options
+from .._options import Options, check_class_arguments, check_options
 from .._sampler import Sampler
 from . import _operations
 from ._arguments import cast_floats, classes
@@ -183,12 +183,12 @@ class SampledSoftmaxLoss:
         ignore_index: SupportsIndex | None = None,
         num_threads: SupportsIndex = 0,
     ) -> None:
-        for name, value in (("num_sampled", num_sampled), ("num_true", num_true)):
-            if integer(name, value) > integer("num_classes", num_classes):
-                raise ValueError(f"{name} = {value} is greater than num_classes = {num_classes}")
-        if not isinstance(remove_accidental_hits, bool):
-            raise TypeError(f"remove_accidental_hits = {remove_accidental_hits!r} is not a bool")
-        hits = _abi.SSL_HITS_EXCLUDE if remove_accidental_hits else _abi.SSL_HITS_KEEP
+        hits = check_class_arguments(
+            integer("num_sampled", num_sampled),
+            integer("num_classes", num_classes),
+            integer("num_true", num_true),
+            remove_accidental_hits,
+        )
         own_seed = isinstance(sampler, Sampler) and integer("seed", seed, 0) == 0
         self._options = _options(
             num_sampled, num_classes, num_true, sampled_values, hits, None if own_seed else seed, sampler, reduction,

@@ -105,10 +105,7 @@ def fixed_unigram_candidate_sampler(
     """
     if isinstance(unigrams, jax.core.Tracer):
         raise TypeError("unigrams is traced; the sampler's table is made when a function is traced: pass a NumPy array")
-    options = unigram_options(vocab_file, distortion, num_reserved_ids, num_shards, shard, unigrams)
-    if bool(options.vocab_file) == bool(options.weights):
-        both = "both" if options.vocab_file else "neither"
-        raise ValueError(f"exactly one of vocab_file and unigrams is needed, and {both} was given")
+    options = unigram_options(vocab_file, distortion, num_reserved_ids, num_shards, shard, unigrams, needed=True)
     return _draw("fixed_unigram", true_classes, num_true, num_sampled, unique, range_max, seed, step, options)
 
 

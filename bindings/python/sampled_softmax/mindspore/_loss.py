@@ -10,7 +10,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from .. import _abi
 from .._arrays import integer
-from .._options import check_sampled_values, reduction_code, sampler_code
+from .._options import check_class_arguments, check_sampled_values, reduction_code, sampler_code
 from .._seed import MOST
 from ._custom import Settings, draw_forward_op, forward_op
 
@@ -113,13 +113,8 @@ class SampledSoftmaxLoss(nn.Cell):
     ) -> None:
         super().__init__()
         sampled, classes = integer("num_sampled", num_sampled), integer("num_classes", num_classes)
-        if sampled > classes:
-            raise ValueError(f"num_sampled = {sampled} is greater than num_classes = {classes}")
         true = integer("num_true", num_true)
-        if true > classes:
-            raise ValueError(f"num_true = {true} is greater than num_classes = {classes}")
-        if not isinstance(remove_accidental_hits, bool):
-            raise TypeError(f"remove_accidental_hits = {remove_accidental_hits!r} is not a bool")
+        check_class_arguments(sampled, classes, true, remove_accidental_hits)
         settings = Settings(
             num_classes=classes,
             num_sampled=sampled,

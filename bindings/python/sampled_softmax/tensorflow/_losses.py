@@ -8,7 +8,14 @@ import tensorflow as tf
 from tensorflow.python.ops.resource_variable_ops import variable_accessed
 
 from .._arrays import integer
-from .._options import REDUCTIONS, check_sampled_values, check_sampler, reduction_code, sampler_code
+from .._options import (
+    REDUCTIONS,
+    check_class_arguments,
+    check_sampled_values,
+    check_sampler,
+    reduction_code,
+    sampler_code,
+)
 from .._sampler import Sampler
 from .._seed import MOST
 from ._arguments import Tensors, tensors_of
@@ -163,12 +170,7 @@ class SampledSoftmaxLoss(tf.Module):
             num_sampled, num_classes, num_true, sampled_values, sampler, reduction, probability_floor, ignore_index,
             num_threads,
         )  # fmt: skip
-        if options.num_sampled > options.num_classes:
-            raise ValueError(f"num_sampled = {num_sampled} is greater than num_classes = {num_classes}")
-        if options.num_true > options.num_classes:
-            raise ValueError(f"num_true = {num_true} is greater than num_classes = {num_classes}")
-        if not isinstance(remove_accidental_hits, bool):
-            raise TypeError(f"remove_accidental_hits = {remove_accidental_hits!r} is not a bool")
+        check_class_arguments(options.num_sampled, options.num_classes, options.num_true, remove_accidental_hits)
         number = integer("seed", seed, 0, MOST)
         who = options.who
         if isinstance(who, Sampler) and number:

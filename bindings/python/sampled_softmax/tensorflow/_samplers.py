@@ -136,10 +136,7 @@ def fixed_unigram_candidate_sampler(
     Other arguments, results and errors as `uniform_candidate_sampler`;
     tf.errors.NotFoundError if the file cannot be read.
     """
-    options = unigram_options(vocab_file, distortion, num_reserved_ids, num_shards, shard, unigrams)
-    if bool(options.vocab_file) == bool(options.weights):
-        both = "both" if options.vocab_file else "neither"
-        raise ValueError(f"exactly one of vocab_file and unigrams is needed, and {both} was given")
+    options = unigram_options(vocab_file, distortion, num_reserved_ids, num_shards, shard, unigrams, needed=True)
     return _sample(
         "fixed_unigram", true_classes, num_true, num_sampled, unique, range_max, seed, name, step, rank, options
     )

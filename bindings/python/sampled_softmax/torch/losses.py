@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import _abi
 from .._arrays import integer
-from .._options import check_sampled_values
+from .._options import check_class_arguments, check_sampled_values
 from .._sampler import Sampler
 from .._seed import MOST
 from ._evaluate import check_options, draw_options, evaluate
@@ -147,17 +147,16 @@ class SampledSoftmaxLoss(torch.nn.Module):
         num_threads: SupportsIndex = 0,
     ) -> None:
         super().__init__()
-        if not isinstance(remove_accidental_hits, bool):
-            raise TypeError(f"remove_accidental_hits = {remove_accidental_hits!r} is not a bool")
-        hits = _abi.SSL_HITS_EXCLUDE if remove_accidental_hits else _abi.SSL_HITS_KEEP
+        hits = check_class_arguments(
+            integer("num_sampled", num_sampled),
+            integer("num_classes", num_classes),
+            integer("num_true", num_true),
+            remove_accidental_hits,
+        )
         self._options = check_options(
             num_sampled, num_classes, num_true, hits, reduction, probability_floor, ignore_index, num_threads, sparse
         )
         options = self._options
-        if options.num_sampled > options.num_classes:
-            raise ValueError(f"num_sampled = {options.num_sampled} is greater than num_classes = {options.num_classes}")
-        if options.num_true > options.num_classes:
-            raise ValueError(f"num_true = {options.num_true} is greater than num_classes = {options.num_classes}")
         self._sampled_values = sampled_values
         self._draw = None
         if sampled_values is not None:
