@@ -40,7 +40,6 @@ impl Handle {
         candidates: &ssl_candidates,
         stream: *mut c_void,
     ) -> Result<()> {
-        self.engine.check_stream(stream)?;
         let mut regions = Regions::new();
         let (labels, ignored) = match batch {
             Some(batch) => args::labels(batch, &self.problem, &mut regions)?,
@@ -78,7 +77,6 @@ impl Handle {
         workspace_size: usize,
         stream: *mut c_void,
     ) -> Result<()> {
-        self.engine.check_stream(stream)?;
         let mut regions = Regions::new();
         let batch = Batch::check(batch, &self.problem, &mut regions)?;
         // SAFETY: the caller's promise.

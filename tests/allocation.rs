@@ -7,7 +7,7 @@ mod counting_allocator;
 
 use std::sync::Arc;
 
-use common::{Arguments, BF16, Call, Case, F32, F64, Failure, Handle, Random, Types, default_config};
+use common::{BF16, Call, Case, F32, F64, Handle, KINDS, Random, Types, default_config};
 use counting_allocator::{CountingAllocator, calls};
 use sampled_softmax::abi::*;
 
@@ -18,15 +18,6 @@ const REPEATS: u64 = 200;
 
 /// Classes to a sample from which the sampler keeps drawn classes in a table.
 const TABLE_FROM: usize = 1 << 15;
-
-type Kind = fn(&Arguments, &Handle) -> Result<(), Failure>;
-
-const KINDS: [(&str, Kind); 4] = [
-    ("forward", Arguments::forward),
-    ("backward", Arguments::backward),
-    ("forward_backward", Arguments::forward_backward),
-    ("sample", Arguments::sample),
-];
 
 /// Calls of each kind, one on `first`, then many on `later`: says which allocate.
 fn loud_calls(handle: &Arc<Handle>, first: &Case, later: &Case, draw: bool) -> Vec<String> {

@@ -8,7 +8,7 @@ mod counting_allocator;
 use std::sync::Arc;
 
 use common::emulated::emulated;
-use common::{Arguments, BF16, Call, Case, F32, Failure, Handle, Random, Types, default_config};
+use common::{BF16, Call, Case, F32, Handle, KINDS, Random, Types, default_config};
 use counting_allocator::{CountingAllocator, calls};
 use sampled_softmax::abi::*;
 
@@ -16,15 +16,6 @@ use sampled_softmax::abi::*;
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 const REPEATS: u64 = 6;
-
-type Kind = fn(&Arguments, &Handle) -> Result<(), Failure>;
-
-const KINDS: [(&str, Kind); 4] = [
-    ("forward", Arguments::forward),
-    ("backward", Arguments::backward),
-    ("forward_backward", Arguments::forward_backward),
-    ("sample", Arguments::sample),
-];
 
 fn assert_quiet(what: &str, call: &mut Call) {
     let handle = Arc::clone(&call.handle);

@@ -180,7 +180,7 @@ fn devices_and_streams_of_others_are_refused() {
         let mut case = case(5, F32);
         (case.classes, case.num_true) = (5, 1);
         let mut call = Call::on(&case, other);
-        let mut arguments = call.arguments();
+        let mut arguments = call.arguments_with_workspace(0);
         arguments.stream = stream;
         let failure = arguments.forward(&call.handle).unwrap_err();
         assert!(failure.message.contains("device 1"), "{}", failure.message);

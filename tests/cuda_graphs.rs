@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::drawing::{SAMPLERS, drawing_case, drawing_config, drawing_handle, learned_counts};
+use common::drawing::{SAMPLERS, drawing_case, drawing_config, forward, learned_counts, on};
 use common::driver::{Driver, Graph};
 use common::emulated::emulated;
 use common::{BF16, Call, Case, F32, Failure, Handle, Outputs, Random, Types, assert_close};
@@ -15,16 +15,6 @@ fn case(hits: u32) -> Case {
     case.types = Types::all(F32);
     case.hits = hits;
     case
-}
-
-fn on(backend: u32, config: ssl_config) -> Arc<Handle> {
-    drawing_handle(ssl_config { backend, ..config })
-}
-
-fn forward(case: &Case, handle: &Arc<Handle>, step: u64) -> Outputs {
-    let mut call = Call::drawing(case, Arc::clone(handle), step);
-    call.forward().unwrap();
-    call.outputs
 }
 
 /// Overwrites what a call writes, in place: graphs hold the addresses.

@@ -5,10 +5,10 @@ mod common;
 
 use std::sync::Arc;
 
-use common::drawing::{SAMPLERS, drawing_case, drawing_config, drawing_handle, learned_counts};
+use common::drawing::{SAMPLERS, drawing_case, drawing_config, forward, learned_counts, on};
 use common::driver::Driver;
 use common::emulated::emulated;
-use common::{Call, Case, F32, F64, Handle, Outputs, Types, assert_close};
+use common::{Call, Case, F32, F64, Outputs, Types, assert_close};
 use sampled_softmax::abi::*;
 
 /// float32 tensors, expected counts of a type.
@@ -16,16 +16,6 @@ fn case(counts: u32) -> Case {
     let mut case = drawing_case(1);
     case.types = Types { counts, ..Types::all(F32) };
     case
-}
-
-fn on(backend: u32, config: ssl_config) -> Arc<Handle> {
-    drawing_handle(ssl_config { backend, ..config })
-}
-
-fn forward(case: &Case, handle: &Arc<Handle>, step: u64) -> Outputs {
-    let mut call = Call::drawing(case, Arc::clone(handle), step);
-    call.forward().unwrap();
-    call.outputs
 }
 
 /// The same ids, the same counts but for the last bits of what the device computes.

@@ -41,6 +41,21 @@ pub(crate) struct Sample<'a> {
     pub(crate) stream: *mut c_void,
 }
 
+impl Sample<'_> {
+    /// What is left to do where `ids` is NULL: to write the counts learned so far.
+    ///
+    /// # Safety
+    /// `learned_counts` is NULL or has C elements, which nobody borrows.
+    unsafe fn save_learned(&self) -> Result<()> {
+        let Candidates { learned_counts, num_classes, .. } = *self.candidates;
+        if learned_counts.is_null() {
+            return Err(Error::NullPointer("ids"));
+        }
+        // SAFETY: the caller's promise; aligned by `Candidates::check`.
+        self.sampler.save_learned(unsafe { std::slice::from_raw_parts_mut(learned_counts, num_classes) })
+    }
+}
+
 /// Bytes of workspace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WorkspaceSize {
@@ -50,13 +65,10 @@ pub(crate) struct WorkspaceSize {
 
 /// What computes.
 pub(crate) trait Engine: Send + Sync {
-    /// Whether work can be queued on `stream`.
-    fn check_stream(&self, stream: *mut c_void) -> Result<()>;
-
     /// Sizes that do not grow when rows become fewer.
     fn workspace_size(&self, problem: &Problem, shape: &Shape) -> Result<WorkspaceSize>;
 
-    /// Forward, backward or both.
+    /// Forward, backward or both. Nothing has looked at `step.stream` yet.
     ///
     /// # Safety
     /// The arrays of `step` exist where this engine computes.

@@ -63,6 +63,17 @@ impl Arguments {
     }
 }
 
+/// A call of any kind.
+pub type Kind = fn(&Arguments, &Handle) -> Result<(), Failure>;
+
+/// All calls that take [`Arguments`], by name.
+pub const KINDS: [(&str, Kind); 4] = [
+    ("forward", Arguments::forward),
+    ("backward", Arguments::backward),
+    ("forward_backward", Arguments::forward_backward),
+    ("sample", Arguments::sample),
+];
+
 /// A case in the caller's memory: inputs, outputs, and a workspace of exactly the size
 /// the library asks for, at an odd address, full of NaN and between canaries.
 pub struct Call {

@@ -38,6 +38,18 @@ pub fn drawing_handle(mut config: ssl_config) -> Arc<Handle> {
     Arc::new(Handle::create(&config).unwrap())
 }
 
+/// The same on a backend.
+pub fn on(backend: u32, config: ssl_config) -> Arc<Handle> {
+    drawing_handle(ssl_config { backend, ..config })
+}
+
+/// What a forward that draws writes in a step.
+pub fn forward(case: &Case, handle: &Arc<Handle>, step: u64) -> Outputs {
+    let mut call = Call::drawing(case, Arc::clone(handle), step);
+    call.forward().unwrap();
+    call.outputs
+}
+
 /// What `ssl_sample` draws in a step.
 pub fn sampled(case: &Case, handle: &Arc<Handle>, step: u64) -> Outputs {
     let mut call = Call::drawing(case, Arc::clone(handle), step);

@@ -64,15 +64,25 @@ impl Driver {
         call!(self, "cuStreamBeginCapture_v2": *mut c_void = stream, i32 = 0);
     }
 
-    /// Ends it and makes it executable.
-    pub fn end_capture(&self, stream: *mut c_void) -> Graph<'_> {
-        let (mut graph, mut exec) = (null_mut(), null_mut());
+    /// Ends it; what was captured, to be destroyed.
+    pub fn captured(&self, stream: *mut c_void) -> *mut c_void {
+        let mut graph = null_mut();
         call!(self, "cuStreamEndCapture": *mut c_void = stream, *mut *mut c_void = &mut graph);
+        graph
+    }
+
+    pub fn destroy_graph(&self, graph: *mut c_void) {
+        call!(self, "cuGraphDestroy": *mut c_void = graph);
+    }
+
+    /// Ends a capture and makes it executable.
+    pub fn end_capture(&self, stream: *mut c_void) -> Graph<'_> {
+        let (graph, mut exec) = (self.captured(stream), null_mut());
         call!(
             self,
             "cuGraphInstantiateWithFlags": *mut *mut c_void = &mut exec, *mut c_void = graph, u64 = 0,
         );
-        call!(self, "cuGraphDestroy": *mut c_void = graph);
+        self.destroy_graph(graph);
         Graph { driver: self, exec }
     }
 
@@ -87,13 +97,20 @@ impl Driver {
             end.unwrap()(stream, &mut graph);
         }
         if !graph.is_null() {
-            call!(self, "cuGraphDestroy": *mut c_void = graph);
+            self.destroy_graph(graph);
         }
     }
 
     pub fn allocate(&self, bytes: usize) -> u64 {
         let mut address = 0;
         call!(self, "cuMemAlloc_v2": *mut u64 = &mut address, usize = bytes.max(1));
+        address
+    }
+
+    /// Memory that host and device share.
+    pub fn allocate_managed(&self, bytes: usize) -> u64 {
+        let (mut address, global) = (0, 1);
+        call!(self, "cuMemAllocManaged": *mut u64 = &mut address, usize = bytes, u32 = global);
         address
     }
 

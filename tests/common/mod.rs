@@ -13,9 +13,10 @@ pub mod driver;
 pub mod emulated;
 mod handle;
 mod outputs;
+mod own_process;
 
 pub use buffer::{Buffer, round, unit_roundoff};
-pub use call::{Arguments, Call, default_config};
+pub use call::{Arguments, Call, KINDS, default_config};
 pub use case::{Case, Gaps, Random, Types};
 pub use compare::{
     Accuracy, assert_close, assert_matches_reference, assert_matches_reference_within, central_differences,

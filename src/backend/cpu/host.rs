@@ -122,12 +122,13 @@ pub(super) unsafe fn sample(call: &Sample<'_>) -> Result<()> {
 unsafe fn draw(call: &Sample<'_>, labels: Labels<'_>) -> Result<()> {
     let Candidates { ids, sampled_counts, true_counts, learned_counts, num_tries, double, .. } =
         *call.candidates;
+    if ids.is_null() {
+        // SAFETY: the caller's promise.
+        return unsafe { call.save_learned() };
+    }
     // SAFETY: the sizes that the header gives, aligned by `Candidates::check`.
     let learned = (!learned_counts.is_null())
         .then(|| unsafe { std::slice::from_raw_parts_mut(learned_counts, call.candidates.num_classes) });
-    if ids.is_null() {
-        return call.sampler.save_learned(learned.ok_or(Error::NullPointer("ids"))?);
-    }
     // SAFETY: as above.
     let (ids, sampled, expected_true) = unsafe {
         (

@@ -90,13 +90,6 @@ impl Engine {
 }
 
 impl backend::Engine for Engine {
-    fn check_stream(&self, stream: *mut c_void) -> Result<()> {
-        if stream.is_null() {
-            return Ok(());
-        }
-        Err(Error::InvalidValue(format!("stream = {stream:p}: the CPU engine has no streams, pass NULL")))
-    }
-
     fn workspace_size(&self, _: &Problem, shape: &Shape) -> Result<WorkspaceSize> {
         Ok(match shape.real {
             Dtype::F64 => self.measure(shape, self.machine.f64),
@@ -105,6 +98,7 @@ impl backend::Engine for Engine {
     }
 
     unsafe fn run(&self, step: &Step<'_>) -> Result<()> {
+        check_stream(step.stream)?;
         // SAFETY: the caller's promise.
         unsafe {
             let host = Host::prepare(step)?;
@@ -117,9 +111,17 @@ impl backend::Engine for Engine {
     }
 
     unsafe fn sample(&self, sample: &Sample<'_>) -> Result<()> {
+        check_stream(sample.stream)?;
         // SAFETY: the caller's promise.
         unsafe { host::sample(sample) }
     }
+}
+
+fn check_stream(stream: *mut c_void) -> Result<()> {
+    if stream.is_null() {
+        return Ok(());
+    }
+    Err(Error::InvalidValue(format!("stream = {stream:p}: the CPU engine has no streams, pass NULL")))
 }
 
 fn default_threads() -> Result<usize> {

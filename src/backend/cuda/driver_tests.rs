@@ -9,7 +9,7 @@ use std::thread;
 
 use super::context::Device;
 use super::driver::Driver;
-use super::emulated::{Extra, emulated, in_own_process};
+use super::emulated::{FakeDriver, emulated, in_own_process};
 use super::graph::CaptureState;
 use super::pinned::{DeviceMemory, Pinned};
 use super::pointers::Stream;
@@ -104,18 +104,18 @@ fn a_device_that_cannot_serve_is_refused_with_its_numbers() {
 fn the_callers_context_is_put_back() {
     emulated(the_callers_context_is_put_back, "all", &[("FAKE_CUDA_DEVICES", "2")], || {
         let (first, second) = (Device::open(0).unwrap(), Device::open(1).unwrap());
-        let extra = Extra::open();
-        assert_eq!(extra.depth(), 0);
+        let fake = FakeDriver::books();
+        assert_eq!(fake.context_depth(), 0);
         {
             let _outer = first.enter().unwrap();
             let _inner = second.enter().unwrap();
-            assert_eq!(extra.depth(), 2);
+            assert_eq!(fake.context_depth(), 2);
             let _event = Event::new(&first).unwrap();
-            assert_eq!(extra.depth(), 2);
+            assert_eq!(fake.context_depth(), 2);
         }
-        assert_eq!(extra.depth(), 0);
+        assert_eq!(fake.context_depth(), 0);
         assert!(DeviceMemory::new(&first, usize::MAX / 2, "too much").is_err());
-        assert_eq!(extra.depth(), 0);
+        assert_eq!(fake.context_depth(), 0);
     });
 }
 
@@ -123,9 +123,9 @@ fn the_callers_context_is_put_back() {
 fn a_stream_of_another_device_is_refused() {
     emulated(a_stream_of_another_device_is_refused, "all", &[("FAKE_CUDA_DEVICES", "2")], || {
         let (first, second) = (Device::open(0).unwrap(), Device::open(1).unwrap());
-        let extra = Extra::open();
+        let fake = FakeDriver::books();
         let entered = second.enter().unwrap();
-        let raw = extra.stream();
+        let raw = fake.stream();
         // SAFETY: an existing stream, and the default ones.
         unsafe {
             assert!(second.check_stream(raw).is_ok());
@@ -136,7 +136,7 @@ fn a_stream_of_another_device_is_refused() {
             assert_eq!(status, SSL_STATUS_INVALID_VALUE);
             assert_says(&text, &[&format!("stream = {raw:p}"), "device 0"]);
         }
-        extra.call("cuStreamDestroy_v2", raw);
+        fake.destroy_stream(raw);
         drop(entered);
     });
 }
@@ -149,10 +149,10 @@ fn a_pointer_that_the_device_does_not_reach_is_refused() {
         let own = DeviceMemory::new(&first, 64, "test").unwrap();
         let other = DeviceMemory::new(&second, 64, "test").unwrap();
         let pinned = Pinned::new(&second, 64, "test").unwrap();
-        let extra = Extra::open();
+        let fake = FakeDriver::books();
         let managed = {
             let _entered = second.enter().unwrap();
-            extra.managed(64)
+            fake.allocate_managed(64)
         };
         let entered = first.enter().unwrap();
         for passes in [0, own.address(), own.address() + 60, pinned.data() as u64, managed] {
@@ -165,7 +165,7 @@ fn a_pointer_that_the_device_does_not_reach_is_refused() {
         let (status, text) = failure(entered.check_pointer("weights", other.address() as *const c_void));
         assert_eq!(status, SSL_STATUS_INVALID_VALUE);
         assert_says(&text, &["weights = 0x", "memory of device 1", "device 0"]);
-        extra.call("cuMemFree_v2", managed as *mut c_void);
+        fake.free(managed);
     });
     emulated(test, "all reachable", &[("FAKE_CUDA_PAGEABLE", "1")], || {
         let device = Device::open(0).unwrap();
@@ -244,7 +244,7 @@ fn a_failed_device_answers_every_later_call_the_same() {
             assert_eq!(failure(Pinned::new(&device, 8, "test")), (status, text));
             // What is there goes without a word.
             drop(memory);
-            assert_eq!(Extra::open().depth(), 0);
+            assert_eq!(FakeDriver::books().context_depth(), 0);
         });
     }
 }
@@ -278,7 +278,7 @@ fn any_failure_of_any_call_is_an_error_and_leaves_no_context() {
             emulated(test, settings, &[("FAKE_CUDA_FAIL", settings)], || {
                 let result = everything();
                 assert!(result.is_err() || call == "cuDriverGetVersion", "{settings}");
-                assert_eq!(Extra::open().depth(), 0);
+                assert_eq!(FakeDriver::books().context_depth(), 0);
             });
         }
     }
@@ -316,7 +316,7 @@ fn destruction_after_the_drivers_end_is_harmless() {
         drop((memory, pinned, event));
         assert_eq!(Arc::strong_count(&device), 1);
         drop(device);
-        assert_eq!(Extra::open().depth(), 0);
+        assert_eq!(FakeDriver::books().context_depth(), 0);
     });
 }
 
@@ -332,41 +332,41 @@ fn what_a_graph_was_given_lives_as_long_as_the_graph() {
     let test = what_a_graph_was_given_lives_as_long_as_the_graph;
     emulated(test, "kept", &[], || {
         let device = Device::open(0).unwrap();
-        let extra = Extra::open();
+        let fake = FakeDriver::books();
         let entered = device.enter().unwrap();
-        let raw = extra.stream();
+        let raw = fake.stream();
         // SAFETY: just made.
         let stream = unsafe { device.check_stream(raw) }.unwrap();
         assert_eq!(entered.is_capturing(stream).unwrap(), CaptureState::None);
         assert!(entered.capture(stream).unwrap().is_none());
-        extra.begin_capture(raw);
+        fake.begin_capture(raw);
         assert_eq!(entered.is_capturing(stream).unwrap(), CaptureState::Active);
         let capture = entered.capture(stream).unwrap().unwrap();
         entered.give_to_graph(&capture, Box::new(Value)).unwrap();
         // In the strictest capture, memory of our own may still come and go.
         drop(DeviceMemory::new(&device, 64, "test").unwrap());
-        let graph = extra.end_capture(raw);
+        let graph = fake.captured(raw);
         assert_eq!(DROPPED.load(Ordering::Relaxed), 0);
-        extra.call("cuGraphDestroy", graph);
+        fake.destroy_graph(graph);
         assert_eq!(DROPPED.load(Ordering::Relaxed), 1);
-        extra.call("cuStreamDestroy_v2", raw);
+        fake.destroy_stream(raw);
     });
     for call in ["cuUserObjectCreate", "cuGraphRetainUserObject"] {
         emulated(test, call, &[("FAKE_CUDA_FAIL", &format!("{call}:1=2"))], || {
             let device = Device::open(0).unwrap();
-            let extra = Extra::open();
+            let fake = FakeDriver::books();
             let entered = device.enter().unwrap();
-            let raw = extra.stream();
+            let raw = fake.stream();
             // SAFETY: just made.
             let stream = unsafe { device.check_stream(raw) }.unwrap();
-            extra.begin_capture(raw);
+            fake.begin_capture(raw);
             let capture = entered.capture(stream).unwrap().unwrap();
             assert!(entered.give_to_graph(&capture, Box::new(Value)).is_err());
             assert_eq!(DROPPED.load(Ordering::Relaxed), 1);
-            let graph = extra.end_capture(raw);
-            extra.call("cuGraphDestroy", graph);
+            let graph = fake.captured(raw);
+            fake.destroy_graph(graph);
             assert_eq!(DROPPED.load(Ordering::Relaxed), 1);
-            extra.call("cuStreamDestroy_v2", raw);
+            fake.destroy_stream(raw);
         });
     }
 }

@@ -100,9 +100,9 @@ impl OnDevice {
     /// # Safety
     /// The arrays of `step` exist on the device.
     pub(super) unsafe fn run(&self, step: &Step<'_>) -> Result<()> {
-        let plan = self.plan(step.problem, &step.batch.shape)?;
         // SAFETY: the stream is the caller's.
         let stream = unsafe { self.check_stream(step.stream)? };
+        let plan = self.plan(step.problem, &step.batch.shape)?;
         let entered = self.device.enter()?;
         self.check_capture(&entered, stream)?;
         check_step_pointers(&entered, step)?;
@@ -142,11 +142,12 @@ impl OnDevice {
     /// The arrays of `sample` exist on the device.
     pub(super) unsafe fn sample(&self, sample: &Sample<'_>) -> Result<()> {
         let candidates = sample.candidates;
-        if candidates.ids.is_null() {
-            return save_learned(sample);
-        }
         // SAFETY: the stream is the caller's.
         let stream = unsafe { self.check_stream(sample.stream)? };
+        if candidates.ids.is_null() {
+            // SAFETY: host memory, as `ssl_candidates` says.
+            return unsafe { sample.save_learned() };
+        }
         let entered = self.device.enter()?;
         self.check_capture(&entered, stream)?;
         check_candidates(&entered, candidates)?;
@@ -165,16 +166,6 @@ impl OnDevice {
             draw.finish(&queue)
         }
     }
-}
-
-/// What `ssl_sample` is for where `ids` is NULL.
-fn save_learned(sample: &Sample<'_>) -> Result<()> {
-    let Candidates { learned_counts, num_classes, .. } = *sample.candidates;
-    if learned_counts.is_null() {
-        return Err(Error::NullPointer("ids"));
-    }
-    // SAFETY: [C], in host memory, as `ssl_candidates` says.
-    sample.sampler.save_learned(unsafe { std::slice::from_raw_parts_mut(learned_counts, num_classes) })
 }
 
 fn check_labels(entered: &Entered<'_>, labels: &LabelArray) -> Result<()> {

@@ -145,8 +145,17 @@ impl Run<'_> {
     }
 
     unsafe fn attend_online(&self, kernel: &'static Instance, split: Split) -> Result<()> {
+        let out = self.buffers.gradients.map_or(0, |buffers| buffers.row_parts);
+        let attend = AttendArgs { partial: self.buffers.partial, ..self.rows_attend(split, out) };
+        let grid = [self.plan.shape.rows.div_ceil(kernel.rows), split.parts];
+        // SAFETY: see `enqueue`.
+        unsafe { self.queue.launch(kernel, grid, &attend) }
+    }
+
+    /// What both modes take where rows attend to the candidates.
+    pub(super) fn rows_attend(&self, split: Split, out: Address) -> AttendArgs {
         let plan = self.plan;
-        let attend = AttendArgs {
+        AttendArgs {
             q: self.inputs(0),
             k: self.columns(),
             rows: plan.shape.rows as i32,
@@ -156,12 +165,9 @@ impl Run<'_> {
             col_add: self.buffers.col_add,
             hits: self.row_hits(0),
             scale: self.scale(offset_of!(Control, scale_rows)),
-            out: self.buffers.gradients.map_or(0, |buffers| buffers.row_parts),
-            partial: self.buffers.partial,
+            out,
             ..Default::default()
-        };
-        // SAFETY: see `enqueue`.
-        unsafe { self.queue.launch(kernel, [plan.shape.rows.div_ceil(kernel.rows), split.parts], &attend) }
+        }
     }
 
     /// The log-sum-exp, of what the pass left or as forward kept it; what follows from it.

@@ -98,20 +98,7 @@ impl Run<'_> {
     unsafe fn attend_to_candidates(&self, attend: Attend, buffers: &Gradients) -> Result<usize> {
         let (plan, kernel) = (self.plan, attend.known);
         let split = plan.row_split(kernel);
-        let arguments = AttendArgs {
-            q: self.inputs(0),
-            k: self.columns(),
-            rows: plan.shape.rows as i32,
-            cols: plan.shape.sampled as i32,
-            dim: plan.padded_dim as i32,
-            cols_per_split: split.cols as i32,
-            col_add: self.buffers.col_add,
-            row_add: buffers.row_add,
-            hits: self.row_hits(0),
-            scale: self.scale(offset_of!(Control, scale_rows)),
-            out: buffers.row_parts,
-            ..Default::default()
-        };
+        let arguments = AttendArgs { row_add: buffers.row_add, ..self.rows_attend(split, buffers.row_parts) };
         let grid = [plan.shape.rows.div_ceil(kernel.rows), split.parts];
         // SAFETY: the caller's promise.
         unsafe { self.queue.launch(kernel, grid, &arguments)? };

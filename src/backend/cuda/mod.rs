@@ -60,8 +60,6 @@ mod workspace;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-use libc::c_void;
-
 use crate::args::{Problem, Shape};
 use crate::backend::{self, Sample, Step, WorkspaceSize};
 use crate::error::{Error, Result};
@@ -100,11 +98,6 @@ impl Engine {
 }
 
 impl backend::Engine for Engine {
-    fn check_stream(&self, stream: *mut c_void) -> Result<()> {
-        // SAFETY: one of the caller's streams, or none.
-        unsafe { self.in_this_process()?.check_stream(stream) }.map(|_| ())
-    }
-
     fn workspace_size(&self, problem: &Problem, shape: &Shape) -> Result<WorkspaceSize> {
         self.in_this_process()?.workspace_size(problem, shape)
     }

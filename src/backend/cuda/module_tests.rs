@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::context::{Device, Entered};
-use super::emulated::{Extra, emulated};
+use super::emulated::{FakeDriver, emulated};
 use super::instances::{self, Instance};
 use super::module::Modules;
 use super::pinned::{DeviceMemory, Pinned};
@@ -107,7 +107,7 @@ fn kernels_are_compiled_once_for_all_processes_and_again_if_the_driver_refuses_t
     }
     let refused = ("FAKE_CUDA_FAIL", "cuModuleLoadData:1=200");
     let other_version = ("FAKE_NVRTC_VERSION", "13.1");
-    for (part, extra, compilations) in [
+    for (part, fake, compilations) in [
         ("first", None, 1),
         ("second", None, 1),
         ("refused", Some(refused), 2),
@@ -116,7 +116,7 @@ fn kernels_are_compiled_once_for_all_processes_and_again_if_the_driver_refuses_t
         let settings = folder.settings();
         let mut settings: Vec<_> =
             settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        settings.extend(extra);
+        settings.extend(fake);
         emulated(test, part, &settings, || {
             run_once().unwrap();
             run_once().unwrap();
@@ -156,12 +156,12 @@ fn nothing_is_loaded_while_the_stream_is_captured() {
     emulated(nothing_is_loaded_while_the_stream_is_captured, "all", &[], || {
         let device = Device::open(0).unwrap();
         let modules = Modules::new(&device).unwrap();
-        let extra = Extra::open();
+        let fake = FakeDriver::books();
         let entered = device.enter().unwrap();
-        let raw = extra.stream();
+        let raw = fake.stream();
         // SAFETY: just made.
         let stream = unsafe { device.check_stream(raw) }.unwrap();
-        extra.begin_capture(raw);
+        fake.begin_capture(raw);
         let (status, text) = failure(modules.get(&entered, stream, kernel()));
         assert_eq!(status, SSL_STATUS_GRAPH_CAPTURE);
         assert!(text.contains("add_sums") && text.contains("once outside of the capture"), "{text}");
@@ -169,17 +169,17 @@ fn nothing_is_loaded_while_the_stream_is_captured() {
         thread::scope(|scope| {
             scope.spawn(|| {
                 let entered = device.enter().unwrap();
-                let raw = extra.stream() as usize;
+                let raw = fake.stream() as usize;
                 // SAFETY: just made.
                 let stream = unsafe { device.check_stream(raw as *mut _) }.unwrap();
                 modules.get(&entered, stream, kernel()).unwrap();
-                extra.call("cuStreamDestroy_v2", raw as *mut _);
+                fake.destroy_stream(raw as *mut _);
             });
         });
         assert!(modules.get(&entered, stream, kernel()).is_ok());
-        let graph = extra.end_capture(raw);
-        extra.call("cuGraphDestroy", graph);
-        extra.call("cuStreamDestroy_v2", raw);
+        let graph = fake.captured(raw);
+        fake.destroy_graph(graph);
+        fake.destroy_stream(raw);
     });
 }
 
@@ -196,7 +196,7 @@ fn threads_that_want_the_same_kernel_load_it_once() {
                 });
             }
         });
-        assert_eq!(Extra::open().calls("cuModuleLoadData"), 1);
+        assert_eq!(FakeDriver::books().calls("cuModuleLoadData"), 1);
     });
 }
 
@@ -211,9 +211,9 @@ fn a_load_that_fails_half_way_leaves_nothing_and_can_be_tried_again() {
             let modules = Modules::new(&device).unwrap();
             let entered = device.enter().unwrap();
             assert!(modules.get(&entered, Stream::DEFAULT, kernel()).is_err());
-            let extra = Extra::open();
-            let loaded = extra.calls("cuModuleLoadData") - u64::from(failing.starts_with("cuModuleLoadData"));
-            assert_eq!(extra.calls("cuModuleUnload"), loaded);
+            let fake = FakeDriver::books();
+            let loaded = fake.calls("cuModuleLoadData") - u64::from(failing.starts_with("cuModuleLoadData"));
+            assert_eq!(fake.calls("cuModuleUnload"), loaded);
             run(&entered, &device, &modules, Stream::DEFAULT).unwrap();
         });
     }
@@ -248,6 +248,6 @@ fn a_launch_that_fails_names_the_kernel_and_its_sizes() {
             let result = unsafe { entered.launch(&function, grid, Stream::DEFAULT, &0u64) };
             assert!(matches!(result, Err(Error::Shape(_))), "{grid:?}");
         }
-        assert_eq!(Extra::open().calls("cuLaunchKernel"), 0);
+        assert_eq!(FakeDriver::books().calls("cuLaunchKernel"), 0);
     });
 }
