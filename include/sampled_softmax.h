@@ -43,10 +43,14 @@
  *          field; what is named reserved must be 0. Later versions only append fields: a
  *          shorter struct is taken with defaults for what it lacks, and a longer one
  *          unless it sets fields that the library does not know.
- * Threads  A handle may be used by several threads at once, except for ssl_destroy. In
- *          a child process made by fork(), a CPU handle goes on working, on the calling
+ * Threads  A handle may be used by several threads at once; one that is destroyed while
+ *          others are inside calls lives until they return. Handles are names, not
+ *          addresses: one that was destroyed, or a pointer that never was one, is refused
+ *          by every function (SSL_STATUS_INVALID_VALUE) and not followed.
+ *          In a child process made by fork(), a CPU handle goes on working, on the calling
  *          thread alone; where another thread of the parent was drawing just then, the
- *          child's draws answer with an error instead of waiting for it.
+ *          child's draws answer with an error instead of waiting for it. A CUDA handle
+ *          answers with an error, as CUDA itself does. Either can be destroyed there.
  * Streams  CPU handles take NULL. CUDA work is queued on the given stream; no call
  *          waits for the device. Its errors are found by the device and left in
  *          ssl_loss.device_status, for the caller to read when it likes.
@@ -248,7 +252,8 @@
 // Weight gradients added into arrays of the parameters' own shape.
 #define SSL_GRADIENTS_DENSE 1
 
-// A loss with its sampler, its engine and its threads, made by `ssl_create`.
+// A loss with its sampler, its engine and its threads, made by `ssl_create`. A pointer to
+// one is a name that the library looks up, and leads nowhere.
 typedef struct ssl_handle ssl_handle;
 
 // Result of every call. `status / 1000` is its category: 0 success, 1 bad
@@ -567,13 +572,13 @@ ssl_status ssl_workspace_size(const struct ssl_handle *handle,
                               size_t *forward,
                               size_t *backward);
 
-// Frees a handle. NULL is fine and does nothing.
+// Destroys a handle: frees what it holds and ends its threads. NULL is fine and does
+// nothing.
 //
-// No other call may be using the handle, and none may use it afterwards. Workspaces
-// and buffers are the caller's and stay.
-//
-// The caller promises:
-// `handle` is NULL or came from `ssl_create` and has not been destroyed.
+// The handle is refused from then on, by `ssl_destroy` too, with
+// `SSL_STATUS_INVALID_VALUE`; so is a pointer that never was a handle. Calls that other
+// threads are inside of go on, and the last of them to return frees the handle.
+// Workspaces and buffers are the caller's and stay.
 SAMPLED_SOFTMAX_API
 ssl_status ssl_destroy(struct ssl_handle *handle);
 

@@ -16,10 +16,14 @@ use crate::args::{Call, read_struct};
 use crate::backend;
 use crate::error::{Error, Result, status_string};
 use crate::handle::Handle;
+use crate::registry::{Inside, Registry};
 
-/// A loss with its sampler, its engine and its threads, made by `ssl_create`.
+/// A loss with its sampler, its engine and its threads, made by `ssl_create`. A pointer to
+/// one is a name that the library looks up, and leads nowhere.
 #[allow(non_camel_case_types)]
-pub struct ssl_handle(Handle);
+pub struct ssl_handle(());
+
+static HANDLES: Registry<Handle> = Registry::new();
 
 thread_local! {
     static LAST_ERROR: RefCell<String> = const { RefCell::new(String::new()) };
@@ -44,11 +48,12 @@ fn panic_text(payload: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "a panic without a message".into())
 }
 
-/// # Safety
-/// `handle` is NULL or came from `ssl_create` and has not been destroyed.
-unsafe fn borrow<'a>(handle: *const ssl_handle) -> Result<&'a Handle> {
-    // SAFETY: the caller's promise, restated above.
-    unsafe { handle.as_ref() }.map(|handle| &handle.0).ok_or(Error::NullPointer("handle"))
+/// The handle of a name; it lives until what this returns is dropped.
+fn enter(handle: *const ssl_handle) -> Result<Inside<'static, Handle>> {
+    match handle.is_null() {
+        true => Err(Error::NullPointer("handle")),
+        false => HANDLES.enter(handle.addr()),
+    }
 }
 
 /// # Safety
@@ -67,7 +72,7 @@ unsafe fn step(
 ) -> ssl_status {
     // SAFETY: the caller's promise.
     guard(|| unsafe {
-        borrow(handle)?.step(
+        enter(handle)?.step(
             call,
             &read_struct(batch, "batch")?,
             &read_struct(candidates, "candidates")?,
@@ -107,10 +112,11 @@ pub unsafe extern "C" fn ssl_create(
         // SAFETY: `config` is the caller's promise.
         let config = unsafe { read_struct(config, "config")? };
         // SAFETY: so is what it points to.
-        let handle = Box::new(ssl_handle(unsafe { Handle::create(&config)? }));
+        let handle = Box::new(unsafe { Handle::create(&config)? });
+        let name = ptr::without_provenance_mut(HANDLES.insert(handle)?);
         // SAFETY: not NULL, and writable by the caller's promise; it may be
         // unaligned if the caller packs structs.
-        unsafe { ptr::write_unaligned(out_handle, Box::into_raw(handle)) };
+        unsafe { ptr::write_unaligned(out_handle, name) };
         Ok(())
     })
 }
@@ -218,7 +224,7 @@ pub unsafe extern "C" fn ssl_sample(
 ) -> ssl_status {
     // SAFETY: as in `ssl_forward`.
     guard(|| unsafe {
-        let handle = borrow(handle)?;
+        let handle = enter(handle)?;
         let batch = match batch.is_null() {
             true => None,
             false => Some(read_struct(batch, "batch")?),
@@ -245,7 +251,7 @@ pub unsafe extern "C" fn ssl_workspace_size(
 ) -> ssl_status {
     // SAFETY: as in `ssl_forward`.
     guard(|| unsafe {
-        let size = borrow(handle)?.workspace_size(&read_struct(batch, "batch")?)?;
+        let size = enter(handle)?.workspace_size(&read_struct(batch, "batch")?)?;
         if !forward.is_null() {
             ptr::write_unaligned(forward, size.forward);
         }
@@ -256,21 +262,18 @@ pub unsafe extern "C" fn ssl_workspace_size(
     })
 }
 
-/// Frees a handle. NULL is fine and does nothing.
+/// Destroys a handle: frees what it holds and ends its threads. NULL is fine and does
+/// nothing.
 ///
-/// No other call may be using the handle, and none may use it afterwards. Workspaces
-/// and buffers are the caller's and stay.
-///
-/// # Safety
-/// `handle` is NULL or came from `ssl_create` and has not been destroyed.
+/// The handle is refused from then on, by `ssl_destroy` too, with
+/// `SSL_STATUS_INVALID_VALUE`; so is a pointer that never was a handle. Calls that other
+/// threads are inside of go on, and the last of them to return frees the handle.
+/// Workspaces and buffers are the caller's and stay.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ssl_destroy(handle: *mut ssl_handle) -> ssl_status {
-    guard(|| {
-        if !handle.is_null() {
-            // SAFETY: from `Box::into_raw` in `ssl_create`, by the caller's promise.
-            drop(unsafe { Box::from_raw(handle) });
-        }
-        Ok(())
+pub extern "C" fn ssl_destroy(handle: *mut ssl_handle) -> ssl_status {
+    guard(|| match handle.is_null() {
+        true => Ok(()),
+        false => HANDLES.destroy(handle.addr()),
     })
 }
 

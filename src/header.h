@@ -35,10 +35,14 @@
  *          field; what is named reserved must be 0. Later versions only append fields: a
  *          shorter struct is taken with defaults for what it lacks, and a longer one
  *          unless it sets fields that the library does not know.
- * Threads  A handle may be used by several threads at once, except for ssl_destroy. In
- *          a child process made by fork(), a CPU handle goes on working, on the calling
+ * Threads  A handle may be used by several threads at once; one that is destroyed while
+ *          others are inside calls lives until they return. Handles are names, not
+ *          addresses: one that was destroyed, or a pointer that never was one, is refused
+ *          by every function (SSL_STATUS_INVALID_VALUE) and not followed.
+ *          In a child process made by fork(), a CPU handle goes on working, on the calling
  *          thread alone; where another thread of the parent was drawing just then, the
- *          child's draws answer with an error instead of waiting for it.
+ *          child's draws answer with an error instead of waiting for it. A CUDA handle
+ *          answers with an error, as CUDA itself does. Either can be destroyed there.
  * Streams  CPU handles take NULL. CUDA work is queued on the given stream; no call
  *          waits for the device. Its errors are found by the device and left in
  *          ssl_loss.device_status, for the caller to read when it likes.

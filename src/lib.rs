@@ -13,7 +13,8 @@
 //! handle's sampler and backend:
 //!
 //! ```text
-//! capi  ->  args  ->  handle  ->  sampler
+//! capi  ->  registry
+//!       ->  args  ->  handle  ->  sampler
 //!                         └-----> backend  ->  cpu
 //! ```
 //!
@@ -29,4 +30,5 @@ mod handle;
 pub mod labels;
 mod memory;
 pub mod reference;
+mod registry;
 pub mod sampler;

@@ -94,8 +94,7 @@ impl Pages {
                 null_mut(),
             )
         });
-        // SAFETY: made above, used no more.
-        assert_eq!(unsafe { ssl_destroy(handle) }, SSL_STATUS_OK);
+        assert_eq!(ssl_destroy(handle), SSL_STATUS_OK);
         result
     }
 }

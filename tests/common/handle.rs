@@ -1,5 +1,6 @@
 //! A handle that destroys itself, and statuses as results.
 
+use std::mem::ManuallyDrop;
 use std::ptr;
 
 use sampled_softmax::abi::{SSL_STATUS_OK, ssl_config, ssl_status};
@@ -49,6 +50,16 @@ impl Handle {
         Ok(Handle(handle))
     }
 
+    /// Of a pointer that someone else destroys, or that is no handle.
+    pub fn unowned(pointer: *mut ssl_handle) -> ManuallyDrop<Self> {
+        ManuallyDrop::new(Handle(pointer))
+    }
+
+    /// Destroys it, whether or not that was done before.
+    pub fn destroy(&self) -> Result<(), Failure> {
+        check(ssl_destroy(self.0))
+    }
+
     pub fn pointer(&self) -> *mut ssl_handle {
         self.0
     }
@@ -56,7 +67,6 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: ours alone, destroyed once.
-        assert_eq!(unsafe { ssl_destroy(self.0) }, SSL_STATUS_OK);
+        assert_eq!(self.destroy(), Ok(()));
     }
 }
