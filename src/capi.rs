@@ -15,6 +15,7 @@ use crate::abi::{
 use crate::args::{Call, read_struct};
 use crate::backend;
 use crate::error::{Error, Result, status_string};
+use crate::float_environment::StandardFloats;
 use crate::handle::Handle;
 use crate::registry::{Inside, Registry};
 
@@ -30,6 +31,7 @@ thread_local! {
 }
 
 fn guard(call: impl FnOnce() -> Result<()>) -> ssl_status {
+    let _floats = StandardFloats::set();
     let error = match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(())) => return SSL_STATUS_OK,
         Ok(Err(error)) => error,

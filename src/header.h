@@ -43,6 +43,11 @@
  *          thread alone; where another thread of the parent was drawing just then, the
  *          child's draws answer with an error instead of waiting for it. A CUDA handle
  *          answers with an error, as CUDA itself does. Either can be destroyed there.
+ * Floats   Results do not depend on the caller's rounding mode, flushing of subnormal
+ *          numbers and floating-point traps; a call leaves all of them, and the flags that
+ *          tell of exceptions, as they were.
+ * Signals  The library installs no handlers. Its threads block all signals, and the masks
+ *          of the caller's stay as they are.
  * Streams  CPU handles take NULL. CUDA work is queued on the given stream; no call
  *          waits for the device. Its errors are found by the device and left in
  *          ssl_loss.device_status, for the caller to read when it likes.

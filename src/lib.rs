@@ -26,6 +26,7 @@ mod args;
 mod backend;
 pub mod capi;
 pub mod error;
+mod float_environment;
 mod handle;
 pub mod labels;
 mod memory;

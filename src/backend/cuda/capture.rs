@@ -12,6 +12,7 @@ use super::arguments::DrawInfo;
 use super::slots::{Memory, Pool, Slot, counts_mut};
 use crate::abi::SSL_STATUS_PANIC;
 use crate::error::Result;
+use crate::float_environment::StandardFloats;
 use crate::labels::LabelArray;
 use crate::sampler::{Draw, Sampler};
 
@@ -40,6 +41,7 @@ impl HostDraw {
     /// # Safety
     /// `draw` leads to one whose slot nobody else uses meanwhile.
     pub(super) unsafe extern "C" fn run(draw: *mut c_void) {
+        let _floats = StandardFloats::set();
         // SAFETY: the caller's promise.
         let draw = unsafe { &*draw.cast::<HostDraw>() };
         let outcome = catch_unwind(AssertUnwindSafe(|| draw.draw()));
