@@ -13,7 +13,7 @@ pub mod driver;
 pub mod emulated;
 mod handle;
 mod outputs;
-mod own_process;
+pub mod own_process;
 
 pub use buffer::{Buffer, round, unit_roundoff};
 pub use call::{Arguments, Call, KINDS, default_config};
