@@ -43,6 +43,10 @@
  *          thread alone; where another thread of the parent was drawing just then, the
  *          child's draws answer with an error instead of waiting for it. A CUDA handle
  *          answers with an error, as CUDA itself does. Either can be destroyed there.
+ * Loading  Once loaded, the library stays in the process: dlclose ends nothing and takes
+ *          nothing away. Copies of it under other file names, of other versions perhaps,
+ *          share nothing, and refuse one another's handles.
+ * Exit     A process may end at any time, with handles alive and calls under way.
  * Stack    32 KiB are enough for any call, beside what the CUDA driver and NVRTC use.
  * Floats   Results do not depend on the caller's rounding mode, flushing of subnormal
  *          numbers and floating-point traps; a call leaves all of them, and the flags that

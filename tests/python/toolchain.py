@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,9 +66,9 @@ def link_flags(library_dir: Path) -> list[str]:
     return [f"-L{library_dir}", "-lsampled_softmax", "-lm"]
 
 
-def run_linked(program: Path, library_dir: Path, timeout: float = 120.0) -> str:
+def run_linked(program: Path, library_dir: Path, timeout: float = 120.0, arguments: Sequence[str | Path] = ()) -> str:
     """Run a linked program with the library under test and return what it printed."""
-    return run([program], env={"LD_LIBRARY_PATH": str(library_dir)}, timeout=timeout)
+    return run([program, *arguments], env={"LD_LIBRARY_PATH": str(library_dir)}, timeout=timeout)
 
 
 def _compile(dialect: Dialect, arguments: list[str]) -> None:
