@@ -604,7 +604,7 @@ const char *ssl_status_string(ssl_status status);
 // the argument and the numbers.
 //
 // Writes at most `size` bytes, the last of them NUL, and returns the message's length
-// without the NUL; 0 if no call has failed. With `buffer` NULL it only returns the
+// without the NUL; 0 if no call has failed, and at a thread's very end. With `buffer` NULL it only returns the
 // length. Calls that succeed leave the message as it is.
 //
 // The caller promises:

@@ -37,7 +37,8 @@ fn guard(call: impl FnOnce() -> Result<()>) -> ssl_status {
         Ok(Err(error)) => error,
         Err(payload) => Error::Panic(panic_text(payload.as_ref())),
     };
-    LAST_ERROR.with_borrow_mut(|text| *text = error.to_string());
+    // A thread that is ending may have none any more.
+    let _ = LAST_ERROR.try_with(|text| text.replace(error.to_string()));
     error.status()
 }
 
@@ -295,14 +296,14 @@ pub extern "C" fn ssl_status_string(status: ssl_status) -> *const c_char {
 /// the argument and the numbers.
 ///
 /// Writes at most `size` bytes, the last of them NUL, and returns the message's length
-/// without the NUL; 0 if no call has failed. With `buffer` NULL it only returns the
+/// without the NUL; 0 if no call has failed, and at a thread's very end. With `buffer` NULL it only returns the
 /// length. Calls that succeed leave the message as it is.
 ///
 /// # Safety
 /// `buffer` is NULL or has room for `size` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ssl_last_error(buffer: *mut c_char, size: usize) -> usize {
-    LAST_ERROR.with_borrow(|text| {
+    let copy = |text: &str| {
         if !buffer.is_null() && size > 0 {
             let mut copied = text.len().min(size - 1);
             while !text.is_char_boundary(copied) {
@@ -315,7 +316,8 @@ pub unsafe extern "C" fn ssl_last_error(buffer: *mut c_char, size: usize) -> usi
             }
         }
         text.len()
-    })
+    };
+    LAST_ERROR.try_with(|text| copy(&text.borrow())).unwrap_or_else(|_| copy(""))
 }
 
 /// 1 if `ssl_create` can make a handle on this `SSL_BACKEND_*` here, else 0 with the

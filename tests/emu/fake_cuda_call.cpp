@@ -1,5 +1,6 @@
 // What every entry point goes through: settings, log, injected failures, and the rules of when it may be
 // called.
+#include <atomic>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -50,6 +51,7 @@ bool is_sticky(int code) {
 
 std::map<std::string, uint64_t> counts;
 bool is_initialised = false;
+std::atomic<bool> is_over = false;
 thread_local const char* calling = "";
 
 FILE* log_file() {
@@ -103,7 +105,10 @@ const Settings& settings() {
 }
 
 bool initialised() { return is_initialised; }
-void initialise() { is_initialised = true; }
+void initialise() {
+    if (!is_initialised) on_exit([](int, void*) { is_over = true; }, nullptr);
+    is_initialised = true;
+}
 
 int complain(int code, const char* format, ...) {
     char message[1024];
@@ -118,6 +123,7 @@ int complain(int code, const char* format, ...) {
 }
 
 int call(const char* name, unsigned needs, const std::function<int()>& body) {
+    if (is_over) return DEINITIALIZED;
     const char* outer = calling;
     calling = name;
     int code;
@@ -134,6 +140,10 @@ int call(const char* name, unsigned needs, const std::function<int()>& body) {
 }
 
 }  // namespace fake
+
+// As the real one, the driver answers threads that go on while exit() ends the program: it registers no
+// destructor of its own for then.
+extern "C" __attribute__((visibility("hidden"))) int __cxa_atexit(void (*)(void*), void*, void*) { return 0; }
 
 // How often an entry point was called, for tests.
 EXPORT unsigned long long fake_cuda_calls(const char* name) {
