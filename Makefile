@@ -2,6 +2,7 @@
 # make examples a model on real data in PyTorch, JAX, TensorFlow and MindSpore, each beside the framework's own loss
 # make bench    beside TensorFlow, JAX, PyTorch and MindSpore; writes benches/results/
 # make test     everything that can be checked, against real peers
+# make soak     random calls, CASES=100000 of them, each beside float64; ENGINE=cuda on the emulated driver
 # make build    the shared library: target/release/libsampled_softmax.so
 # make install  headers, library, pkg-config and CMake files, under PREFIX (/usr/local) and DESTDIR
 # make wheel    the Python package with the library inside, for any Python 3, into build/wheel/
@@ -30,7 +31,7 @@ export PYTHONPATH := bindings/python
 export SAMPLED_SOFTMAX_LIB := $(CURDIR)/$(LIBRARY)
 export SAMPLED_SOFTMAX_CACHE_DIR := $(CURDIR)/build/cache
 
-.PHONY: build install wheel demo examples bench test lint format header environments clean emu emu-path emu-test mutants
+.PHONY: build install wheel demo examples bench test lint format header environments clean emu emu-path emu-test mutants soak
 
 build:
 	cargo build --release
@@ -71,6 +72,14 @@ test: build wheel environments emu emu-test
 	$(EMULATED) $(VENV)-frameworks/bin/python -W ignore::UserWarning -m benches.gpu --smoke --rounds 1 --seconds 0
 	$(VENV)-frameworks/bin/python -m pytest $(call tests_of,torch jax keras) --quiet
 	$(VENV)-mindspore/bin/python -m pytest $(call tests_of,mindspore peer_mindspore) --quiet
+
+# A call that fails is named by its number, with which it is made alone: make soak SEED=number CASES=1.
+soak: CASES ?= $(if $(filter cuda,$(ENGINE)),500,100000)
+soak: SEED ?= 0
+soak: ENGINE ?= cpu
+soak: $(if $(filter cuda,$(ENGINE)),emu)
+	SAMPLED_SOFTMAX_SOAK_CASES=$(CASES) SAMPLED_SOFTMAX_SOAK_SEED=$(SEED) SAMPLED_SOFTMAX_SOAK_ENGINE=$(ENGINE) \
+		cargo test --release --test soak -- --nocapture
 
 environments:
 	sh tests/environments.sh main mindspore frameworks

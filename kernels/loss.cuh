@@ -22,10 +22,8 @@ template <class Use> DEV void each_of(i64 count, int lanes, Use use) {
 DEV double lanes_sum(double value, int lanes) { return lanes == 1 ? value : warp_sum(value); }
 DEV double lanes_max(double value, int lanes) { return lanes == 1 ? value : warp_max(value); }
 
-// exp(z - lse), 0 for a class that is off.
-DEV double probability(double logit, double lse) {
-    return logit == -infinity_double() ? 0 : exp(logit - lse);
-}
+// exp(z - lse), 0 in a row of nothing but classes that are off.
+DEV double probability(double logit, double lse) { return lse == -infinity_double() ? 0 : exp(logit - lse); }
 
 // p / (p + floor): 1 without a floor, also where p underflows.
 DEV double kept_ratio(double p, double floor) { return floor == 0 ? 1 : p / (p + floor); }

@@ -107,16 +107,16 @@ impl Problem<'_> {
                 continue;
             }
             let columns = self.columns(row);
-            let log_sum_exp = log_sum_exp(&columns);
-            solution.log_sum_exp[row] = log_sum_exp;
-            losses[row] = self.weight(row) * self.row_loss(&columns, log_sum_exp);
+            let normaliser = Normaliser::of(&columns);
+            solution.log_sum_exp[row] = normaliser.log_sum_exp();
+            losses[row] = self.weight(row) * self.row_loss(&columns, &normaliser);
             let upstream = match self.reduction {
                 Reduction::None => self.grad_output.map_or(1.0, |gradient| gradient[row]),
                 Reduction::Mean | Reduction::Sum => self.grad_output.map_or(1.0, |g| g[0]),
             };
             let scale = upstream * share * self.weight(row);
             if scale != 0.0 {
-                self.add_gradients(row, &columns, log_sum_exp, scale, &mut solution);
+                self.add_gradients(row, &columns, &normaliser, scale, &mut solution);
             }
         }
         solution.loss = match self.reduction {
@@ -164,12 +164,12 @@ impl Problem<'_> {
             .collect()
     }
 
-    fn row_loss(&self, columns: &[Column], log_sum_exp: f64) -> f64 {
+    fn row_loss(&self, columns: &[Column], normaliser: &Normaliser) -> f64 {
         let labels = &columns[..self.num_true];
-        let terms = labels.iter().map(|label| match label.logit {
-            f64::NEG_INFINITY if self.probability_floor == 0.0 => f64::INFINITY,
-            logit if self.probability_floor == 0.0 => log_sum_exp - logit,
-            logit => -(probability(logit, log_sum_exp) + self.probability_floor).ln(),
+        let terms = labels.iter().map(|label| match self.probability_floor {
+            0.0 if normaliser.is_empty() => f64::INFINITY,
+            0.0 => (normaliser.largest - label.logit) + normaliser.rest,
+            floor => -(normaliser.probability(label.logit) + floor).ln(),
         });
         terms.sum::<f64>() / self.num_true as f64
     }
@@ -178,18 +178,18 @@ impl Problem<'_> {
         &self,
         row: usize,
         columns: &[Column],
-        log_sum_exp: f64,
+        normaliser: &Normaliser,
         scale: f64,
         solution: &mut Solution,
     ) {
         let targets: Vec<f64> = columns[..self.num_true]
             .iter()
-            .map(|label| self.kept_share(probability(label.logit, log_sum_exp)))
+            .map(|label| self.kept_share(normaliser.probability(label.logit)))
             .collect();
         let total: f64 = targets.iter().sum();
         for (position, column) in columns.iter().enumerate() {
             let target = targets.get(position).copied().unwrap_or(0.0);
-            let slope = scale * (total * probability(column.logit, log_sum_exp) - target);
+            let slope = scale * (total * normaliser.probability(column.logit) - target);
             solution.d_biases[column.class] += slope;
             for k in 0..self.dim {
                 let (x, w) = (row * self.dim + k, column.class * self.dim + k);
@@ -209,26 +209,36 @@ impl Problem<'_> {
     }
 }
 
-/// A class that is switched off has probability 0, even in a row of nothing else.
-fn probability(logit: f64, log_sum_exp: f64) -> f64 {
-    match logit {
-        f64::NEG_INFINITY => 0.0,
-        logit => (logit - log_sum_exp).exp(),
-    }
+/// A row's normaliser as the largest logit and ln(1 + the other terms relative to that
+/// one's): no exponential overflows, and a loss near 0 keeps its digits.
+struct Normaliser {
+    largest: f64,
+    rest: f64,
 }
 
-/// The largest logit is taken out first, so that no exponential overflows.
-fn log_sum_exp(columns: &[Column]) -> f64 {
-    // Not `f64::max`, which would drop a NaN.
-    let largest =
-        columns.iter().fold(
-            f64::NEG_INFINITY,
-            |largest, column| {
-                if column.logit <= largest { largest } else { column.logit }
-            },
-        );
-    if largest == f64::NEG_INFINITY {
-        return largest;
+impl Normaliser {
+    fn of(columns: &[Column]) -> Normaliser {
+        if columns.iter().all(|column| column.logit == f64::NEG_INFINITY) {
+            return Normaliser { largest: f64::NEG_INFINITY, rest: 0.0 };
+        }
+        // A NaN, which `f64::max` drops, comes back in the sum, and so does infinity.
+        let largest = columns.iter().map(|column| column.logit).fold(f64::NEG_INFINITY, f64::max);
+        let first = columns.iter().position(|column| column.logit == largest && largest.is_finite());
+        let others = columns.iter().enumerate().filter(|(place, _)| Some(*place) != first);
+        let sum: f64 = others.map(|(_, column)| (column.logit - largest).exp()).sum();
+        Normaliser { largest, rest: if first.is_some() { sum.ln_1p() } else { sum.ln() } }
     }
-    largest + columns.iter().map(|column| (column.logit - largest).exp()).sum::<f64>().ln()
+
+    fn log_sum_exp(&self) -> f64 {
+        self.largest + self.rest
+    }
+
+    /// Whether every class of the row is switched off.
+    fn is_empty(&self) -> bool {
+        self.largest == f64::NEG_INFINITY && self.rest == 0.0
+    }
+
+    fn probability(&self, logit: f64) -> f64 {
+        if self.is_empty() { 0.0 } else { ((logit - self.largest) - self.rest).exp() }
+    }
 }

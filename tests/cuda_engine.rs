@@ -15,20 +15,6 @@ fn choose<T: Copy>(random: &mut Random, from: &[T]) -> T {
     from[random.below(from.len())]
 }
 
-/// What the engine multiplies with, and what that rounds: bfloat16 and float16 products
-/// are exact, and what enters the gradients' products is rounded to these types; three
-/// bfloat16 products leave out the least of four; tf32 has 11 bits.
-fn accuracy(case: &Case) -> Accuracy {
-    let two = |exponent: i32| 2f64.powi(exponent);
-    match (case.precision, case.types.inputs, case.types.weights) {
-        (SSL_PRECISION_IEEE, ..) => Accuracy::FULL,
-        (_, BF16, BF16) => Accuracy { products: 0.0, factors: two(-8) },
-        (_, F16, F16) => Accuracy { products: 0.0, factors: two(-10) },
-        (SSL_PRECISION_TF32, ..) => Accuracy { products: two(-9), factors: two(-9) },
-        _ => Accuracy { products: two(-15), factors: two(-15) },
-    }
-}
-
 /// Any shape with these dimensions and rows, any option.
 fn any_case(random: &mut Random, dims: &[usize]) -> Case {
     let rows = choose(random, &[1, 2, 7, 33, 64, 70, 129]);
@@ -84,7 +70,7 @@ fn any_case(random: &mut Random, dims: &[usize]) -> Case {
 
 /// Both engines on the same case, in one call and in two.
 fn check(case: &Case) {
-    let accuracy = accuracy(case);
+    let accuracy = Accuracy::of_cuda(case);
     let cuda = Case { backend: SSL_BACKEND_CUDA, ..case.clone() };
     let mut one = Call::new(&cuda);
     one.forward_backward().unwrap();

@@ -219,3 +219,52 @@ fn extreme_expected_counts_keep_their_logarithm() {
         assert_matches_reference(&run(&case));
     }
 }
+
+/// Whatever S is: panels of candidates are filled up, and what they are filled up with
+/// must not make the row NaN.
+#[test]
+fn an_infinite_input_that_switches_every_class_off_gives_an_infinite_loss() {
+    for dtype in [F32, F64] {
+        for sampled in [1, 7, 16, 33] {
+            let mut case = Case::random([2, 3, 40, sampled, 1], &mut Random::new(5));
+            case.types = Types::all(dtype);
+            case.weights.iter_mut().for_each(|w| *w = w.abs() + 0.1);
+            case.inputs[1] = NEG_INFINITY;
+            let outputs = run(&case).outputs;
+            assert_eq!((outputs.loss.get(0), outputs.log_sum_exp.get(0)), (INFINITY, NEG_INFINITY));
+            assert!(outputs.loss.get(1).is_finite());
+        }
+    }
+}
+
+#[test]
+fn an_infinite_logit_leaves_the_row_without_a_loss() {
+    for sampled in [1, 7, 32, 33] {
+        let mut case = Case::random([2, 3, 40, sampled, 1], &mut Random::new(6));
+        // That of the label: all others are -inf.
+        case.weights.iter_mut().for_each(|w| *w = -w.abs() - 0.1);
+        case.labels[0] = 0;
+        case.weights[1] = 1.0;
+        case.inputs[1] = INFINITY;
+        let outputs = run(&case).outputs;
+        assert!(outputs.loss.get(0).is_nan() && outputs.log_sum_exp.get(0).is_nan());
+        assert!(outputs.loss.get(1).is_finite());
+    }
+}
+
+/// The floor must not stand in for the probability of a label that is switched off where
+/// there is no probability at all.
+#[test]
+fn a_probability_floor_does_not_hide_nan() {
+    for floor in [0.0, 1e-3, 1.0] {
+        let mut case = Case::random([2, 3, 40, 7, 1], &mut Random::new(7));
+        case.probability_floor = floor;
+        case.labels = vec![3, 3];
+        case.ids = vec![5; 7];
+        case.biases.as_mut().unwrap()[3] = NEG_INFINITY;
+        case.weights[5 * 3 + 1] = NAN;
+        let outputs = run(&case).outputs;
+        assert!(outputs.loss.values().iter().all(|loss| loss.is_nan()), "floor {floor}");
+        assert!(outputs.d_inputs.get(1).is_nan());
+    }
+}

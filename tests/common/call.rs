@@ -82,6 +82,7 @@ pub struct Call {
     pub outputs: Outputs,
     pub source: u32,
     pub step: u64,
+    pub avoid: Vec<i64>,
     inputs: Buffer,
     weights: Buffer,
     biases: Option<Buffer>,
@@ -107,6 +108,7 @@ impl Call {
             outputs: Outputs::new(case),
             source: SSL_CANDIDATES_GIVEN,
             step: 0,
+            avoid: Vec::new(),
             inputs: Buffer::rows(case.types.inputs, &case.inputs, case.dim, case.gaps.inputs),
             weights: Buffer::rows(case.types.weights, &case.weights, case.dim, case.gaps.weights),
             biases: case.biases.as_ref().map(|values| Buffer::new(case.types.biases, values)),
@@ -264,8 +266,8 @@ impl Call {
             ids: outputs.ids.as_mut_ptr(),
             sampled_expected_count: outputs.sampled_expected_count.pointer(),
             true_expected_count: outputs.true_expected_count.pointer(),
-            avoid: ptr::null(),
-            num_avoid: 0,
+            avoid: if self.avoid.is_empty() { ptr::null() } else { self.avoid.as_ptr() },
+            num_avoid: self.avoid.len() as i64,
             num_tries: &mut outputs.num_tries,
             learned_counts: ptr::null_mut(),
         }
@@ -285,6 +287,7 @@ impl Call {
         let case = &self.case;
         let sparse = case.layout == SSL_GRADIENTS_SPARSE;
         let only_sparse = |pointer: *mut i64| if sparse { pointer } else { ptr::null_mut() };
+        let wanted = |yes: bool, buffer: &mut Buffer| if yes { buffer.pointer() } else { ptr::null_mut() };
         let outputs = &mut self.outputs;
         ssl_gradients {
             struct_size: size_of::<ssl_gradients>() as u32,
@@ -294,11 +297,11 @@ impl Call {
             d_biases_dtype: case.types.d_biases,
             reserved: 0,
             grad_output: pointer(self.grad_output.as_mut()),
-            d_inputs: outputs.d_inputs.pointer(),
+            d_inputs: wanted(case.wanted.d_inputs, &mut outputs.d_inputs),
             d_inputs_stride: stride(case.dim, case.gaps.d_inputs),
-            d_weights: outputs.d_weights.pointer(),
+            d_weights: wanted(case.wanted.d_weights, &mut outputs.d_weights),
             d_weights_stride: stride(case.dim, case.gaps.d_weights),
-            d_biases: outputs.d_biases.pointer(),
+            d_biases: wanted(case.wanted.d_biases, &mut outputs.d_biases),
             row_ids: only_sparse(outputs.row_ids.as_mut_ptr()),
             num_rows: only_sparse(&mut outputs.num_rows),
             row_capacity: if sparse { outputs.row_ids.len() as i64 } else { 0 },

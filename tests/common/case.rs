@@ -78,6 +78,14 @@ pub struct Gaps {
     pub d_weights: usize,
 }
 
+/// Which gradients a call asks for; the pointers of the others are NULL.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub d_inputs: bool,
+    pub d_weights: bool,
+    pub d_biases: bool,
+}
+
 /// A loss in float64, row-major without gaps, with given candidates.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -101,6 +109,7 @@ pub struct Case {
     pub layout: u32,
     pub types: Types,
     pub gaps: Gaps,
+    pub wanted: Wanted,
     pub num_threads: u32,
     pub backend: u32,
     pub precision: u32,
@@ -131,6 +140,7 @@ impl Case {
             layout: SSL_GRADIENTS_SPARSE,
             types: Types::all(F32),
             gaps: Gaps::default(),
+            wanted: Wanted { d_inputs: true, d_weights: true, d_biases: true },
             num_threads: 1,
             backend: SSL_BACKEND_CPU,
             precision: SSL_PRECISION_DEFAULT,
@@ -168,6 +178,10 @@ impl Case {
     pub fn is_ignored(&self, row: usize) -> bool {
         let labels = &self.labels[row * self.num_true..][..self.num_true];
         self.ignore_index.is_some_and(|ignored| labels.iter().all(|&label| label == ignored))
+    }
+
+    pub fn is_ignored_label(&self, label: i64) -> bool {
+        self.ignore_index == Some(label)
     }
 
     pub fn sample_weight(&self, row: usize) -> f64 {

@@ -1,19 +1,12 @@
-//! How far a result may lie from the reference, from the lengths of the sums.
-//!
-//! A sum of n terms in arithmetic of unit roundoff u is off by at most
-//! `CONFIDENCE * sqrt(n) * u` times the sum of its terms' sizes, except with a
-//! probability below 2 exp(-CONFIDENCE^2 / 2) (Higham and Mary, 2019, "A new approach
-//! to probabilistic rounding error analysis").
+//! Results beside the reference, each within its own tolerance.
 
 use sampled_softmax::abi::*;
 use sampled_softmax::reference::Solution;
 
+use super::accuracy::{Accuracy, both_roundings, rounding};
 use super::outputs::earlier;
-use super::{Call, Case, F16, F64, unit_roundoff};
-
-const CONFIDENCE: f64 = 6.0;
-/// Roundings of an exponential or a logarithm, of each product and of the scaling.
-const STEPS: f64 = 16.0;
+use super::tolerance::Tolerances;
+use super::{Buffer, Call, Case, F64, Outputs, round};
 
 /// Asserts `|got - want| <= bound` where both are finite, else that they are alike.
 pub fn assert_close(name: &str, got: &[f64], want: &[f64], bound: impl Fn(usize) -> f64) {
@@ -41,180 +34,145 @@ pub fn central_differences(
     (0..count).map(|i| (moved(i, step) - moved(i, -step)) / (2.0 * step)).collect()
 }
 
-/// How exactly an engine computes beside the accumulation, which is in the loss's type.
-#[derive(Clone, Copy, Debug)]
-pub struct Accuracy {
-    /// Relative error of the products that logits are sums of.
-    pub products: f64,
-    /// Of probabilities and rows as they enter the gradients' products.
-    pub factors: f64,
-}
-
-impl Accuracy {
-    /// All in the loss's type.
-    pub const FULL: Accuracy = Accuracy { products: 0.0, factors: 0.0 };
+/// The largest error of each output of a call, in units of its tolerance.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Worst {
+    pub loss: f64,
+    pub log_sum_exp: f64,
+    pub d_inputs: f64,
+    pub d_weights: f64,
+    pub d_biases: f64,
 }
 
 /// Asserts that a forward and backward call wrote what the reference says.
-pub fn assert_matches_reference(call: &Call) {
-    assert_matches_reference_within(call, Accuracy::FULL);
+pub fn assert_matches_reference(call: &Call) -> Worst {
+    assert_matches_reference_within(call, Accuracy::FULL)
 }
 
 /// The same for an engine that rounds more on its way.
-pub fn assert_matches_reference_within(call: &Call, accuracy: Accuracy) {
+pub fn assert_matches_reference_within(call: &Call, accuracy: Accuracy) -> Worst {
     let case = call.drawn_case().rounded();
     let solution = case.problem().solve();
-    let bounds = Bounds::new(&case, &solution, accuracy);
-    assert_loss(call, &case, &solution, &bounds);
-    assert_d_inputs(call, &case, &solution, &bounds);
-    assert_d_weights(call, &case, &solution, &bounds);
+    let tolerances = Tolerances::of(&case, accuracy);
+    let (loss, log_sum_exp) = assert_loss_within(call, &case, &solution, &tolerances);
+    let (d_weights, d_biases) = assert_d_weights(call, &case, &solution, &tolerances);
+    let d_inputs = assert_d_inputs(call, &case, &solution, &tolerances);
+    Worst { loss, log_sum_exp, d_inputs, d_weights, d_biases }
+}
+
+/// Asserts that a forward call, perhaps without a backward one, wrote the right loss.
+pub fn assert_loss_matches_reference(call: &Call, accuracy: Accuracy) -> Worst {
+    let case = call.drawn_case().rounded();
+    let tolerances = Tolerances::of(&case, accuracy);
+    let (loss, log_sum_exp) = assert_loss_within(call, &case, &case.problem().solve(), &tolerances);
+    Worst { loss, log_sum_exp, ..Worst::default() }
+}
+
+/// Asserts that each number lies within its tolerance, once it may be rounded to `dtype`,
+/// and gives the largest error beyond that rounding in units of the tolerance.
+pub fn worst_of(name: &str, dtype: u32, got: &[f64], want: &[f64], tolerances: &[f64]) -> f64 {
+    assert_eq!((got.len(), tolerances.len()), (want.len(), want.len()), "{name}: length");
+    let mut worst = 0.0;
+    for (index, (&got, &want)) in got.iter().zip(want).enumerate() {
+        let tolerance = tolerances[index];
+        let beyond = (got - want).abs() - rounding(dtype, want);
+        let alike = got == want || got.is_nan() && want.is_nan() || beyond <= 0.0;
+        // Beyond the largest number of the dtype a result is infinite.
+        let overflowed = got.is_infinite() && got == round(dtype, want + tolerance.copysign(got));
+        let error = if alike || overflowed { 0.0 } else { beyond / tolerance };
+        assert!(
+            error <= 1.0,
+            "{name}[{index}] is {got:e}, should be {want:e} within {tolerance:e}: {error:.3} times that"
+        );
+        worst = f64::max(worst, error);
+    }
+    worst
+}
+
+/// The same of gradients. Where an infinite input makes one infinite or NaN, it may be
+/// anything: 0 times infinity is met or not, as the order of the products has it.
+fn worst_gradient(case: &Case, name: &str, dtype: u32, got: &[f64], want: &[f64], tolerances: &[f64]) -> f64 {
+    let infinite = case.inputs.iter().any(|x| x.is_infinite());
+    let both = got.iter().zip(want);
+    let got: Vec<f64> =
+        both.map(|(&got, &want)| if infinite && !want.is_finite() { want } else { got }).collect();
+    worst_of(name, dtype, &got, want, tolerances)
+}
+
+fn assert_loss_within(call: &Call, case: &Case, solution: &Solution, tolerances: &Tolerances) -> (f64, f64) {
     assert_eq!(call.outputs.device_status, 0);
+    let got = call.outputs.loss.values();
+    let loss = worst_of("loss", case.types.loss(), &got, &solution.loss, &tolerances.loss);
+    let got = call.outputs.log_sum_exp.values();
+    (loss, worst_of("log_sum_exp", F64, &got, &solution.log_sum_exp, &tolerances.log_sum_exp))
 }
 
-struct Bounds {
-    /// Error of a row's loss or log-sum-exp.
-    row: f64,
-    /// Relative error of a probability and of what is summed from them.
-    slope: f64,
-    /// |w_n| of the mean or sum, |upstream * share * w_n| of the gradients.
-    loss_scale: Vec<f64>,
-    gradient_scale: Vec<f64>,
-}
-
-impl Bounds {
-    fn new(case: &Case, solution: &Solution, accuracy: Accuracy) -> Self {
-        let u = both_roundings(case.types.loss());
-        let norm = |values: &[f64]| {
-            let squares = values.chunks(case.dim).map(|row| row.iter().map(|x| x * x).sum());
-            squares.fold(0.0, f64::max).sqrt()
-        };
-        let product = norm(&case.inputs) * norm(&case.weights);
-        let offsets = [&case.sampled_expected_count, &case.true_expected_count];
-        let largest = product
-            + case.biases.iter().flatten().map(|b| b.abs()).filter(|b| b.is_finite()).sum_max()
-            + offsets.into_iter().flatten().map(|q| q.ln().abs()).sum_max();
-        // Of one logit: d products, then bias, ln Q and what is taken out of the exponent.
-        let logit = u * (CONFIDENCE * (case.dim as f64).sqrt() * product + STEPS * largest)
-            + accuracy.products * product;
-        let columns = (case.sampled() + case.num_true) as f64;
-        let row = 2.0 * logit + u * (CONFIDENCE * columns.sqrt() + STEPS);
-        let terms = columns + (case.rows * case.num_true) as f64;
-        let total: f64 =
-            (0..case.rows).filter(|&row| !case.is_ignored(row)).map(|row| case.sample_weight(row)).sum();
-        let share = match case.reduction {
-            SSL_REDUCTION_MEAN if total == 0.0 => 0.0,
-            SSL_REDUCTION_MEAN => 1.0 / total,
-            _ => 1.0,
-        };
-        let live = |n: usize| if case.is_ignored(n) { 0.0 } else { case.sample_weight(n).abs() };
-        let upstream = |n: usize| match (&case.grad_output, case.reduction) {
-            (None, _) => 1.0,
-            (Some(gradient), SSL_REDUCTION_NONE) => gradient[n].abs(),
-            (Some(gradient), _) => gradient[0].abs(),
-        };
-        assert_eq!(solution.log_sum_exp.len(), case.rows);
-        Bounds {
-            row,
-            slope: row + accuracy.factors + u * (CONFIDENCE * terms.sqrt() + STEPS),
-            loss_scale: (0..case.rows).map(|n| live(n) * share.abs()).collect(),
-            gradient_scale: (0..case.rows).map(|n| live(n) * share.abs() * upstream(n)).collect(),
-        }
+fn assert_d_inputs(call: &Call, case: &Case, solution: &Solution, tolerances: &Tolerances) -> f64 {
+    if !case.wanted.d_inputs {
+        assert_eq!(call.outputs.d_inputs, Outputs::new(case).d_inputs, "d_inputs: not asked for");
+        return 0.0;
     }
-}
-
-trait LargestOf {
-    fn sum_max(self) -> f64;
-}
-
-impl<I: Iterator<Item = f64>> LargestOf for I {
-    fn sum_max(self) -> f64 {
-        self.fold(0.0, f64::max)
-    }
-}
-
-/// Unit roundoff of a result and its reference together: in float64 both round.
-fn both_roundings(dtype: u32) -> f64 {
-    if dtype == F64 { 2.0 * unit_roundoff(F64) } else { unit_roundoff(dtype) }
-}
-
-/// Rounding a result to its dtype: relative, and absolute where it or its terms are so
-/// small that they lose digits: among float16's subnormals, and below float32's normals.
-fn rounding(dtype: u32, value: f64) -> f64 {
-    let smallest = match dtype {
-        F16 => 2.0_f64.powi(-25),
-        F64 => f64::MIN_POSITIVE,
-        _ => 2.0_f64.powi(-120),
-    };
-    both_roundings(dtype) * value.abs() + smallest
-}
-
-fn assert_loss(call: &Call, case: &Case, solution: &Solution, bounds: &Bounds) {
-    let dtype = case.types.loss();
-    let all: f64 = bounds.loss_scale.iter().sum();
-    let spread = CONFIDENCE * (case.rows as f64).sqrt() * both_roundings(dtype);
-    assert_close("loss", &call.outputs.loss.values(), &solution.loss, |row| {
-        let value = solution.loss[row];
-        match case.reduction {
-            SSL_REDUCTION_NONE => bounds.row * bounds.loss_scale[row] + 4.0 * rounding(dtype, value),
-            _ => bounds.row * all + (spread + 4.0 * both_roundings(dtype)) * value.abs(),
-        }
-    });
-    for row in (0..case.rows).filter(|&row| bounds.loss_scale[row] != 0.0) {
-        let got = call.outputs.log_sum_exp.get(row);
-        assert_close("log_sum_exp", &[got], &solution.log_sum_exp[row..=row], |_| bounds.row);
-    }
-}
-
-fn assert_d_inputs(call: &Call, case: &Case, solution: &Solution, bounds: &Bounds) {
-    let largest = case.weights.iter().map(|w| w.abs()).sum_max();
     let (dtype, gap) = (case.types.d_inputs, case.gaps.d_inputs);
     let got = call.outputs.d_inputs.dense_rows(case.rows, case.dim, gap);
-    assert_close("d_inputs", &got, &solution.d_inputs, |index| {
-        // The probabilities sum to 1 and so do the targets.
-        let mass = 2.0 * bounds.gradient_scale[index / case.dim];
-        mass * largest * bounds.slope + rounding(dtype, solution.d_inputs[index])
-    });
     assert!(call.outputs.d_inputs.gaps_are_untouched(case.dim, gap), "d_inputs: gaps");
+    worst_gradient(case, "d_inputs", dtype, &got, &solution.d_inputs, &tolerances.d_inputs)
 }
 
-fn assert_d_weights(call: &Call, case: &Case, solution: &Solution, bounds: &Bounds) {
-    let largest = case.inputs.iter().map(|x| x.abs()).filter(|x| x.is_finite()).sum_max();
-    let mass = class_mass(case, bounds);
-    let (got_weights, got_biases) = weight_gradients(call, case);
-    let dense = case.layout == SSL_GRADIENTS_DENSE;
-    let before = |count: usize| if dense { earlier(count) } else { vec![0.0; count] };
-    let sum = |values: &[f64]| -> Vec<f64> {
-        values.iter().zip(before(values.len())).map(|(value, before)| value + before).collect()
-    };
-    let (want_weights, want_biases) = (sum(&solution.d_weights), sum(&solution.d_biases));
-    assert_close("d_weights", &got_weights, &want_weights, |index| {
-        let error = mass[index / case.dim] * largest * bounds.slope;
-        error + rounding(case.types.d_weights, want_weights[index])
-    });
-    assert_close("d_biases", &got_biases, &want_biases, |class| {
-        mass[class] * bounds.slope + rounding(case.types.d_biases, want_biases[class])
-    });
-    let gap = case.gaps.d_weights;
-    assert!(call.outputs.d_weights.gaps_are_untouched(case.dim, gap), "d_weights: gaps");
-}
-
-/// Sum over the rows of the sizes that make up each class's gradient: |scale| times the
-/// probability and the target. Without signs the bias gradient is their difference.
-fn class_mass(case: &Case, bounds: &Bounds) -> Vec<f64> {
-    let unsigned = Case {
-        reduction: SSL_REDUCTION_NONE,
-        sample_weights: None,
-        grad_output: Some(bounds.gradient_scale.clone()),
-        ..case.clone()
-    };
-    let mut mass = unsigned.problem().solve().d_biases;
-    for (index, &label) in case.labels.iter().enumerate() {
-        let row = index / case.num_true;
-        if !case.is_ignored(row) {
-            mass[label as usize] += 2.0 * bounds.gradient_scale[row] / case.num_true as f64;
-        }
+fn assert_d_weights(call: &Call, case: &Case, solution: &Solution, tolerances: &Tolerances) -> (f64, f64) {
+    let (wanted, gap, untouched) = (case.wanted, case.gaps.d_weights, Outputs::new(case));
+    if !wanted.d_weights {
+        assert_eq!(call.outputs.d_weights, untouched.d_weights, "d_weights: not asked for");
     }
-    mass
+    if !wanted.d_biases {
+        assert_eq!(call.outputs.d_biases, untouched.d_biases, "d_biases: not asked for");
+    }
+    if !wanted.d_weights && !wanted.d_biases {
+        assert_eq!((&call.outputs.row_ids, call.outputs.num_rows), (&untouched.row_ids, untouched.num_rows));
+        return (0.0, 0.0);
+    }
+    let (got_weights, got_biases) = weight_gradients(call, case);
+    assert!(call.outputs.d_weights.gaps_are_untouched(case.dim, gap), "d_weights: gaps");
+    let dense = case.layout == SSL_GRADIENTS_DENSE;
+    if !dense {
+        assert_sparse_rows(call, case);
+    }
+    // Added to what a dense array holds, in the accumulation's type.
+    let u = both_roundings(case.types.loss());
+    let add = |values: &[f64], tolerances: &[f64]| -> (Vec<f64>, Vec<f64>) {
+        if !dense {
+            return (values.to_vec(), tolerances.to_vec());
+        }
+        let sums: Vec<f64> =
+            values.iter().zip(earlier(values.len())).map(|(value, before)| value + before).collect();
+        let widened = tolerances.iter().zip(&sums).map(|(tolerance, sum)| tolerance + u * sum.abs());
+        (sums.clone(), widened.collect())
+    };
+    let (want, tolerance) = add(&solution.d_weights, &tolerances.d_weights);
+    let worst = |yes: bool, name: &str, dtype: u32, got: &[f64], want: &[f64], tolerance: &[f64]| -> f64 {
+        if yes { worst_gradient(case, name, dtype, got, want, tolerance) } else { 0.0 }
+    };
+    let dtype = case.types.d_weights;
+    let weights = worst(wanted.d_weights, "d_weights", dtype, &got_weights, &want, &tolerance);
+    let (want, tolerance) = add(&solution.d_biases, &tolerances.d_biases);
+    let dtype = case.types.d_biases;
+    (weights, worst(wanted.d_biases, "d_biases", dtype, &got_biases, &want, &tolerance))
+}
+
+/// Asserts that the rows are those of the candidates and of the labels that are not
+/// ignored, and that nothing is written behind them.
+fn assert_sparse_rows(call: &Call, case: &Case) {
+    let live = (0..case.rows).filter(|&row| !case.is_ignored(row));
+    let labels = live.flat_map(|row| &case.labels[row * case.num_true..][..case.num_true]);
+    let classes: std::collections::BTreeSet<i64> = labels.chain(&case.ids).copied().collect();
+    let outputs = &call.outputs;
+    assert_eq!(outputs.num_rows, classes.len() as i64, "num_rows");
+    let missing = std::iter::repeat_n(-1, outputs.row_ids.len() - classes.len());
+    let expected: Vec<i64> = classes.iter().copied().chain(missing).collect();
+    assert_eq!(outputs.row_ids, expected, "row_ids");
+    let (end, stride) = (classes.len(), case.dim + case.gaps.d_weights);
+    let behind = |buffer: &Buffer, from: usize| (from..buffer.len()).all(|index| buffer.is_untouched(index));
+    assert!(behind(&outputs.d_weights, end * stride), "d_weights: behind the last row");
+    assert!(behind(&outputs.d_biases, end), "d_biases: behind the last row");
 }
 
 /// The weight and bias gradients as dense arrays, whatever their layout.

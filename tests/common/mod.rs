@@ -1,9 +1,10 @@
 //! What the tests of the C ABI share: losses to compute (`case`), the buffers and
 //! structs of a call (`buffer`, `call`), how far a result may lie from the float64
-//! reference (`compare`), and a process of its own under the emulator (`emulated`, `driver`).
+//! reference (`tolerance`, `compare`), and a process of its own under the emulator (`emulated`, `driver`).
 // Every test binary compiles this and uses its own part of it.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
+mod accuracy;
 mod buffer;
 mod call;
 mod case;
@@ -14,16 +15,19 @@ pub mod emulated;
 mod handle;
 mod outputs;
 pub mod own_process;
+mod tolerance;
 
+pub use accuracy::Accuracy;
 pub use buffer::{Buffer, round, unit_roundoff};
 pub use call::{Arguments, Call, KINDS, default_config};
-pub use case::{Case, Gaps, Random, Types};
+pub use case::{Case, Gaps, Random, Types, Wanted};
 pub use compare::{
-    Accuracy, assert_close, assert_matches_reference, assert_matches_reference_within, central_differences,
-    weight_gradients,
+    Worst, assert_close, assert_loss_matches_reference, assert_matches_reference,
+    assert_matches_reference_within, central_differences, weight_gradients, worst_of,
 };
 pub use handle::{Failure, Handle, check, last_error};
 pub use outputs::Outputs;
+pub use tolerance::Tolerances;
 
 use sampled_softmax::abi::{SSL_DTYPE_BFLOAT16, SSL_DTYPE_FLOAT16, SSL_DTYPE_FLOAT32, SSL_DTYPE_FLOAT64};
 

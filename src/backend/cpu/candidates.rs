@@ -86,9 +86,10 @@ impl<R: Real> Run<'_, R> {
                 let column = columns.add(candidate - first);
                 row.iter().enumerate().for_each(|(k, &value)| column.add(k * width).write(value));
             }
-            // Padding takes part in the products: zeros keep it from making NaN.
+            // Padding takes part in the products and is left out by its offset of -inf. It
+            // repeats the last candidate: with zeros, an infinite input would make it NaN.
             for column in last - first..width {
-                (0..dim).for_each(|k| columns.add(k * width + column).write(R::ZERO));
+                row.iter().enumerate().for_each(|(k, &value)| columns.add(k * width + column).write(value));
             }
         }
     }

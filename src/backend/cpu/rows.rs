@@ -147,11 +147,10 @@ impl<R: Real> Run<'_, R> {
                 let sampled: f64 =
                     groups().map(|(max, sum)| if sum == 0.0 { 0.0 } else { sum * (max - most).exp() }).sum();
                 let total = sampled + true_logits.iter().map(|z| (z - most).exp()).sum::<f64>();
-                // ln_1p keeps what is below the precision of 1 + x.
-                let log_total = if true_logits.len() == 1 && true_logits[0] == most {
-                    sampled.ln_1p()
-                } else {
-                    total.ln()
+                let log_total = match true_logits {
+                    // ln_1p keeps what is below the precision of 1 + x.
+                    [only] if *only == most && most.is_finite() => sampled.ln_1p(),
+                    _ => total.ln(),
                 };
                 (most + log_total, (most - mean) + log_total)
             };
@@ -208,9 +207,9 @@ impl<R: Real> Run<'_, R> {
     }
 }
 
-/// exp(z - lse), 0 for a class that is off.
+/// exp(z - lse), 0 in a row of nothing but classes that are off.
 fn probability(z: f64, lse: f64) -> f64 {
-    if z == f64::NEG_INFINITY { 0.0 } else { (z - lse).exp() }
+    if lse == f64::NEG_INFINITY { 0.0 } else { (z - lse).exp() }
 }
 
 /// In float64, by eight partial sums, whose order is the same on every machine.
