@@ -91,7 +91,7 @@
 #define SSL_ABI_VERSION_MAJOR 0
 
 // Raised when a function or a field is appended.
-#define SSL_ABI_VERSION_MINOR 1
+#define SSL_ABI_VERSION_MINOR 2
 
 // Raised when only behaviour is mended.
 #define SSL_ABI_VERSION_PATCH 0
@@ -262,6 +262,20 @@
 // Weight gradients added into arrays of the parameters' own shape.
 #define SSL_GRADIENTS_DENSE 1
 
+// No weight gradients: `ssl_update` moves the weights by them at once.
+#define SSL_GRADIENTS_UPDATE 2
+
+// w -= rate g.
+#define SSL_UPDATE_SGD 0
+
+// s += g^2, then w -= rate g / (sqrt(s) + epsilon); a state for each element (Duchi,
+// Hazan and Singer, 2011; `torch.optim.Adagrad` without decay of the rate).
+#define SSL_UPDATE_ADAGRAD 1
+
+// The same with one state for a row, to which the mean of the row's g^2 is added
+// (`rowwise_adagrad` of FBGEMM and TorchRec).
+#define SSL_UPDATE_ROW_ADAGRAD 2
+
 // A loss with its sampler, its engine and its threads, made by `ssl_create`. A pointer to
 // one is a name that the library looks up, and leads nowhere.
 typedef struct ssl_handle ssl_handle;
@@ -426,11 +440,51 @@ typedef struct ssl_loss {
     uint32_t *device_status;
 } ssl_loss;
 
+// A step of an optimizer, taken where the gradient is made: of the classes that
+// `SSL_GRADIENTS_SPARSE` would list, and of no others. Neither a gradient nor a pass over
+// all C classes costs anything. Weights and states change in place; a call that is refused
+// changes nothing. On a CUDA device rows whose labels are at fault count for nothing, and
+// where a candidate is at fault nothing changes. A NaN among the inputs makes NaN of every
+// sampled class: whoever must prevent it looks at the loss between `ssl_forward` and
+// `ssl_backward`.
+//
+// Arithmetic is that of the loss: float32, or float64 where `inputs` is; weights of 16 bits
+// are rounded to the nearest once. An element whose gradient and state are 0 stays where it
+// is, also with an `epsilon` of 0.
+typedef struct ssl_update {
+    // `sizeof(ssl_update)`, set by SSL_INIT.
+    uint32_t struct_size;
+    // `SSL_UPDATE_*`.
+    uint32_t rule;
+    // The rate. Finite, not negative; so for the two below.
+    double learning_rate;
+    // 1 element in the type of the loss, read in place of `learning_rate` (then 0) when the
+    // weights change: in a CUDA graph each replay may have its own. NULL: not used.
+    const void *learning_rate_pointer;
+    // 0 for SGD.
+    double epsilon;
+    // The gradient of a weight is first increased by this many times the weight (L2
+    // regularization, of the rows that are updated alone). Biases are left out.
+    double weight_decay;
+    // `ssl_batch.weights`, with its dtype and stride, to be changed; NULL: they stay.
+    void *weights;
+    // `ssl_batch.biases` likewise.
+    void *biases;
+    // Adagrad: `[C, d]`; by rows: `[C]`; in the type of the loss, not negative. NULL where
+    // `weights` is, and for SGD.
+    void *weights_state;
+    // Elements from one row of the `[C, d]` state to the next, at least d; 0 means d. 0
+    // where the state is `[C]`.
+    int64_t weights_state_stride;
+    // `[C]`, of the biases.
+    void *biases_state;
+} ssl_update;
+
 // The gradients and the upstream gradient. A NULL output is not computed.
 typedef struct ssl_gradients {
     // `sizeof(ssl_gradients)`, set by SSL_INIT.
     uint32_t struct_size;
-    // `SSL_GRADIENTS_*`.
+    // `SSL_GRADIENTS_*`. All give the same gradient.
     uint32_t layout;
     // `SSL_DTYPE_*` of `d_inputs`; float64 exactly where `inputs` is.
     uint32_t d_inputs_dtype;
@@ -444,25 +498,28 @@ typedef struct ssl_gradients {
     // means 1. float32, or float64 where `inputs` is. A row whose upstream gradient
     // is 0 has gradient 0, whatever it holds.
     const void *grad_output;
-    // `[N, d]`, written.
+    // `[N, d]`, written. Of the weights as they were before an update.
     void *d_inputs;
     // Elements from one row of `d_inputs` to the next, at least d; 0 means d.
     int64_t d_inputs_stride;
-    // Sparse: `[row_capacity, d]`, written. Dense: `[C, d]`, added into.
+    // Sparse: `[row_capacity, d]`, written. Dense: `[C, d]`, added into. Update: NULL.
     void *d_weights;
     // Elements from one row of `d_weights` to the next, at least d; 0 means d.
     int64_t d_weights_stride;
-    // Sparse: `[row_capacity]`, written. Dense: `[C]`, added into.
+    // Sparse: `[row_capacity]`, written. Dense: `[C]`, added into. Update: NULL.
     void *d_biases;
-    // Sparse only, `[row_capacity]`: the classes that have a gradient, ascending,
+    // Sparse, `[row_capacity]`: the classes that have a gradient, ascending,
     // each once; -1 behind the last. Not looked at, like the two fields below, where
-    // both `d_weights` and `d_biases` are NULL.
+    // both `d_weights` and `d_biases` are NULL. Update: the same, or NULL. Not for dense.
     int64_t *row_ids;
-    // Sparse only, 1 element: how many rows were written. Values behind them are
+    // As `row_ids`, 1 element: how many rows were written. Values behind them are
     // not touched.
     int64_t *num_rows;
-    // Sparse only: rows there is room for; at least min(C, S + N * T).
+    // Rows there is room for in `row_ids` and in sparse gradients; at least
+    // min(C, S + N * T).
     int64_t row_capacity;
+    // Update only: what becomes of the weights.
+    const struct ssl_update *update;
 } ssl_gradients;
 
 #ifdef __cplusplus

@@ -315,6 +315,22 @@ struct MergeRowsArgs {
     const Control* control;
 };
 
+// update_rows, in the place of merge_rows: the sums move weights and biases (SSL_UPDATE_* of src/abi.rs) and are
+// not written. Nothing moves where the candidates are at fault.
+struct UpdateRowsArgs {
+    MergeRowsArgs merge;       // d_weights and d_biases NULL; sparse where row_ids is not
+    int rule;                  // SSL_UPDATE_*
+    float rate, epsilon, decay;
+    const float* rate_pointer; // [1], in place of `rate`; NULL: not used
+    void* weights;             // [C, d]; NULL: they stay
+    i64 weights_stride;
+    void* biases;              // [C]; NULL: they stay
+    int weights_dtype, biases_dtype;
+    float* weights_state;      // [C, d] or, by rows, [C]; NULL for SGD
+    i64 weights_state_stride;
+    float* biases_state;       // [C]
+};
+
 // add_sums: total[c] (+)= sum_i parts[i, c]: the bias sums of one chunk of rows.
 struct AddSumsArgs {
     const float* parts;        // [count, cols]

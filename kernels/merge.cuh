@@ -1,6 +1,7 @@
 // The gradients of weights and biases: candidates' and labels' rows summed into one row for each class,
-// written in ascending order or added into the parameters' own shape. The last kernels of a call that
-// computes them (src/backend/cuda/gradients.rs), after the label keys are sorted (sort.cuh).
+// written in ascending order or added into the parameters' own shape; update.cuh does something else with the
+// sums. The last kernels of a call that computes them (src/backend/cuda/gradients.rs), after the label keys are
+// sorted (sort.cuh).
 //
 // The keys of both lists ascend, so a class's rank among all is how many distinct classes of either list lie
 // before it. A class's labels are cut at the multiples of MERGE_PIECE of the sorted list: whole pieces are
@@ -174,31 +175,41 @@ DEV Eight entry_sum(const MergeRowsArgs& a, const Entry& entry, int group, int g
     return sum;
 }
 
-// By `threads` threads, at least a warp, of which thread `own` calls: where a row needs fewer, groups of them
-// share the labels.
+// Eight elements of an entry's sum, each thread's own and the same for all groups. By `threads` threads, at least
+// a warp, of which thread `own` calls: where a row needs fewer, groups of them share the labels.
+DEV Eight whole_sum(const MergeRowsArgs& a, const Entry& entry, int own, int threads, int first) {
+    int row_own = row_threads(a.dim);
+    Eight sum = entry_sum(a, entry, own / row_own, threads / row_own, first);
+    for (int mask = row_own; mask < 32; mask <<= 1)
+#pragma unroll
+        for (int i = 0; i < 8; i++) sum.x[i] += shuffle_xor(sum.x[i], mask);
+    return sum;
+}
+
 DEV void write_weights(const MergeRowsArgs& a, const Entry& entry, int own, int threads) {
-    int row_own = row_threads(a.dim), groups = threads / row_own, group = own / row_own;
+    int row_own = row_threads(a.dim);
     for (int base = 0; base < a.dim; base += row_own * 8) {
         int first = base + (own & (row_own - 1)) * 8;
-        Eight sum = entry_sum(a, entry, group, groups, first);
-        for (int mask = row_own; mask < 32; mask <<= 1)
-#pragma unroll
-            for (int i = 0; i < 8; i++) sum.x[i] += shuffle_xor(sum.x[i], mask);
-        if (group == 0)
+        Eight sum = whole_sum(a, entry, own, threads, first);
+        if (own < row_own)
             write_eight(a.d_weights, a.d_weights_dtype, entry.row * a.d_weights_stride, first, a.dim, sum,
                         !a.sparse);
     }
 }
 
 // By one warp.
-DEV void write_bias(const MergeRowsArgs& a, const Entry& entry) {
+DEV float bias_sum(const MergeRowsArgs& a, const Entry& entry) {
     float sampled = 0, labels = 0;
     if (entry.column >= 0)
         for (i64 i = lane_id(); i < a.sum_parts; i += 32) sampled += a.sums[i * a.num_sampled + entry.column];
 #pragma unroll 4
     for (i64 i = entry.begin + lane_id(); i < entry.end; i += 32)
         labels += a.d_true[index_of(a.label_keys[i], a.label_bits)];
-    float sum = warp_sum(fmaf(sampled, a.unscale ? *a.unscale : 1.f, labels));
+    return warp_sum(fmaf(sampled, a.unscale ? *a.unscale : 1.f, labels));
+}
+
+DEV void write_bias(const MergeRowsArgs& a, const Entry& entry) {
+    float sum = bias_sum(a, entry);
     if (lane_id() == 0) write_one(a.d_biases, a.d_biases_dtype, entry.row, sum, !a.sparse);
 }
 

@@ -9,7 +9,7 @@ use libc::{c_char, c_void};
 /// Version of this header. `ssl_version()` gives the version of the library.
 pub const SSL_ABI_VERSION_MAJOR: u32 = 0;
 /// Raised when a function or a field is appended.
-pub const SSL_ABI_VERSION_MINOR: u32 = 1;
+pub const SSL_ABI_VERSION_MINOR: u32 = 2;
 /// Raised when only behaviour is mended.
 pub const SSL_ABI_VERSION_PATCH: u32 = 0;
 
@@ -142,6 +142,17 @@ pub const SSL_CANDIDATES_GIVEN: u32 = 1;
 pub const SSL_GRADIENTS_SPARSE: u32 = 0;
 /// Weight gradients added into arrays of the parameters' own shape.
 pub const SSL_GRADIENTS_DENSE: u32 = 1;
+/// No weight gradients: `ssl_update` moves the weights by them at once.
+pub const SSL_GRADIENTS_UPDATE: u32 = 2;
+
+/// w -= rate g.
+pub const SSL_UPDATE_SGD: u32 = 0;
+/// s += g^2, then w -= rate g / (sqrt(s) + epsilon); a state for each element (Duchi,
+/// Hazan and Singer, 2011; `torch.optim.Adagrad` without decay of the rate).
+pub const SSL_UPDATE_ADAGRAD: u32 = 1;
+/// The same with one state for a row, to which the mean of the row's g^2 is added
+/// (`rowwise_adagrad` of FBGEMM and TorchRec).
+pub const SSL_UPDATE_ROW_ADAGRAD: u32 = 2;
 
 /// What `ssl_create` makes. Copied; nothing of it need outlive the call.
 #[repr(C)]
@@ -313,7 +324,7 @@ pub struct ssl_loss {
 pub struct ssl_gradients {
     /// `sizeof(ssl_gradients)`, set by SSL_INIT.
     pub struct_size: u32,
-    /// `SSL_GRADIENTS_*`.
+    /// `SSL_GRADIENTS_*`. All give the same gradient.
     pub layout: u32,
     /// `SSL_DTYPE_*` of `d_inputs`; float64 exactly where `inputs` is.
     pub d_inputs_dtype: u32,
@@ -327,23 +338,68 @@ pub struct ssl_gradients {
     /// means 1. float32, or float64 where `inputs` is. A row whose upstream gradient
     /// is 0 has gradient 0, whatever it holds.
     pub grad_output: *const c_void,
-    /// `[N, d]`, written.
+    /// `[N, d]`, written. Of the weights as they were before an update.
     pub d_inputs: *mut c_void,
     /// Elements from one row of `d_inputs` to the next, at least d; 0 means d.
     pub d_inputs_stride: i64,
-    /// Sparse: `[row_capacity, d]`, written. Dense: `[C, d]`, added into.
+    /// Sparse: `[row_capacity, d]`, written. Dense: `[C, d]`, added into. Update: NULL.
     pub d_weights: *mut c_void,
     /// Elements from one row of `d_weights` to the next, at least d; 0 means d.
     pub d_weights_stride: i64,
-    /// Sparse: `[row_capacity]`, written. Dense: `[C]`, added into.
+    /// Sparse: `[row_capacity]`, written. Dense: `[C]`, added into. Update: NULL.
     pub d_biases: *mut c_void,
-    /// Sparse only, `[row_capacity]`: the classes that have a gradient, ascending,
+    /// Sparse, `[row_capacity]`: the classes that have a gradient, ascending,
     /// each once; -1 behind the last. Not looked at, like the two fields below, where
-    /// both `d_weights` and `d_biases` are NULL.
+    /// both `d_weights` and `d_biases` are NULL. Update: the same, or NULL. Not for dense.
     pub row_ids: *mut i64,
-    /// Sparse only, 1 element: how many rows were written. Values behind them are
+    /// As `row_ids`, 1 element: how many rows were written. Values behind them are
     /// not touched.
     pub num_rows: *mut i64,
-    /// Sparse only: rows there is room for; at least min(C, S + N * T).
+    /// Rows there is room for in `row_ids` and in sparse gradients; at least
+    /// min(C, S + N * T).
     pub row_capacity: i64,
+    /// Update only: what becomes of the weights.
+    pub update: *const ssl_update,
+}
+
+/// A step of an optimizer, taken where the gradient is made: of the classes that
+/// `SSL_GRADIENTS_SPARSE` would list, and of no others. Neither a gradient nor a pass over
+/// all C classes costs anything. Weights and states change in place; a call that is refused
+/// changes nothing. On a CUDA device rows whose labels are at fault count for nothing, and
+/// where a candidate is at fault nothing changes. A NaN among the inputs makes NaN of every
+/// sampled class: whoever must prevent it looks at the loss between `ssl_forward` and
+/// `ssl_backward`.
+///
+/// Arithmetic is that of the loss: float32, or float64 where `inputs` is; weights of 16 bits
+/// are rounded to the nearest once. An element whose gradient and state are 0 stays where it
+/// is, also with an `epsilon` of 0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ssl_update {
+    /// `sizeof(ssl_update)`, set by SSL_INIT.
+    pub struct_size: u32,
+    /// `SSL_UPDATE_*`.
+    pub rule: u32,
+    /// The rate. Finite, not negative; so for the two below.
+    pub learning_rate: f64,
+    /// 1 element in the type of the loss, read in place of `learning_rate` (then 0) when the
+    /// weights change: in a CUDA graph each replay may have its own. NULL: not used.
+    pub learning_rate_pointer: *const c_void,
+    /// 0 for SGD.
+    pub epsilon: f64,
+    /// The gradient of a weight is first increased by this many times the weight (L2
+    /// regularization, of the rows that are updated alone). Biases are left out.
+    pub weight_decay: f64,
+    /// `ssl_batch.weights`, with its dtype and stride, to be changed; NULL: they stay.
+    pub weights: *mut c_void,
+    /// `ssl_batch.biases` likewise.
+    pub biases: *mut c_void,
+    /// Adagrad: `[C, d]`; by rows: `[C]`; in the type of the loss, not negative. NULL where
+    /// `weights` is, and for SGD.
+    pub weights_state: *mut c_void,
+    /// Elements from one row of the `[C, d]` state to the next, at least d; 0 means d. 0
+    /// where the state is `[C]`.
+    pub weights_state_stride: i64,
+    /// `[C]`, of the biases.
+    pub biases_state: *mut c_void,
 }

@@ -83,8 +83,11 @@ impl Handle {
         let candidates =
             unsafe { Candidates::check(candidates, &self.problem, batch.labels.count, call, &mut regions)? };
         let loss = LossOutputs::check(loss, &self.problem, &batch.shape, call, &mut regions)?;
+        // SAFETY: the caller's promise.
         let gradients = gradients
-            .map(|gradients| GradientOutputs::check(gradients, &self.problem, &batch.shape, &mut regions))
+            .map(|gradients| unsafe {
+                GradientOutputs::check(gradients, &self.problem, &batch, &mut regions)
+            })
             .transpose()?;
 
         let size = self.engine.workspace_size(&self.problem, &batch.shape)?;

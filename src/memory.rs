@@ -134,6 +134,23 @@ impl Regions {
         self.count += 1;
         Ok(())
     }
+
+    /// A region that was added to be read will be written too.
+    pub(crate) fn will_be_written(&mut self, name: &'static str) -> Result<()> {
+        let regions = &mut self.list[..self.count];
+        for region in regions.iter_mut().flatten().filter(|region| region.name == name) {
+            region.written = true;
+        }
+        let written = regions.iter().flatten().filter(|region| region.name == name);
+        for (region, other) in
+            written.flat_map(|region| regions.iter().flatten().map(move |other| (region, other)))
+        {
+            if other.name != name && region.overlaps(other) {
+                return Err(Error::Overlap(other.name, region.name));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Cuts a workspace into aligned buffers. Without memory behind it, it only measures:

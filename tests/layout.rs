@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::mem::{align_of, offset_of, size_of};
 
-use sampled_softmax::abi::{ssl_batch, ssl_candidates, ssl_config, ssl_gradients, ssl_loss};
+use sampled_softmax::abi::{ssl_batch, ssl_candidates, ssl_config, ssl_gradients, ssl_loss, ssl_update};
 
 /// Bytes of a field, found without a value of the struct.
 const fn field_size<Struct, Field>(_: fn(&Struct) -> &Field) -> usize {
@@ -44,7 +44,9 @@ fn layout_in_rust() -> String {
         lines_of!(ssl_loss: struct_size, reserved, loss, log_sum_exp, device_status),
         lines_of!(ssl_gradients: struct_size, layout, d_inputs_dtype, d_weights_dtype,
             d_biases_dtype, reserved, grad_output, d_inputs, d_inputs_stride, d_weights,
-            d_weights_stride, d_biases, row_ids, num_rows, row_capacity),
+            d_weights_stride, d_biases, row_ids, num_rows, row_capacity, update),
+        lines_of!(ssl_update: struct_size, rule, learning_rate, learning_rate_pointer, epsilon,
+            weight_decay, weights, biases, weights_state, weights_state_stride, biases_state),
     ]
     .concat()
 }

@@ -122,6 +122,7 @@ impl Step {
             row_ids: self.row_ids.as_mut_ptr(),
             num_rows: &mut self.num_rows,
             row_capacity: self.row_ids.len() as i64,
+            update: std::ptr::null(),
         };
         let workspace = self.workspace.as_mut_ptr().cast();
         // SAFETY: every array has the size that the structs say.

@@ -88,11 +88,16 @@ struct Gradients : ssl_gradients {
     Gradients() noexcept : ssl_gradients() { struct_size = sizeof(ssl_gradients); }
 };
 
+struct Update : ssl_update {
+    Update() noexcept : ssl_update() { struct_size = sizeof(ssl_update); }
+};
+
 // A member added here would lie behind struct_size and never reach the library.
 static_assert(sizeof(Config) == sizeof(ssl_config) && sizeof(Batch) == sizeof(ssl_batch) &&
                   sizeof(Candidates) == sizeof(ssl_candidates) &&
                   sizeof(Loss) == sizeof(ssl_loss) &&
-                  sizeof(Gradients) == sizeof(ssl_gradients),
+                  sizeof(Gradients) == sizeof(ssl_gradients) &&
+                  sizeof(Update) == sizeof(ssl_update),
               "the C++ structs add nothing to the C structs");
 
 /* Bytes of workspace that a batch needs. */

@@ -6,13 +6,15 @@ mod batch;
 mod candidates;
 mod config;
 mod outputs;
+mod update;
 
 pub(crate) use batch::{Batch, Shape, labels};
 pub(crate) use candidates::{Call, Candidates};
 pub(crate) use config::{Hits, MOST_THREADS, Precision, Problem, Reduction, Setup};
-pub(crate) use outputs::{GradientOutputs, Layout, LossOutputs};
+pub(crate) use outputs::{GradientOutputs, Layout, LossOutputs, RowList};
+pub(crate) use update::{Rule, Update};
 
-use crate::abi::{self, ssl_batch, ssl_candidates, ssl_config, ssl_gradients, ssl_loss};
+use crate::abi::{self, ssl_batch, ssl_candidates, ssl_config, ssl_gradients, ssl_loss, ssl_update};
 use crate::error::{Error, Result};
 use crate::memory::{Dtype, Tensor};
 
@@ -33,6 +35,8 @@ unsafe impl AbiStruct for ssl_candidates {}
 unsafe impl AbiStruct for ssl_loss {}
 // SAFETY: as above.
 unsafe impl AbiStruct for ssl_gradients {}
+// SAFETY: as above.
+unsafe impl AbiStruct for ssl_update {}
 
 /// More than any version of any struct will need, so that a wild `struct_size` is not
 /// followed through memory.

@@ -120,6 +120,7 @@ static void structs_begin_at_their_defaults() {
     EXPECT(ss::Batch().struct_size == sizeof(ssl_batch));
     EXPECT(ss::Candidates().struct_size == sizeof(ssl_candidates));
     EXPECT(ss::Loss().struct_size == sizeof(ssl_loss));
+    EXPECT(ss::Update().struct_size == sizeof(ssl_update));
 }
 
 static void one_call_equals_two() {
@@ -148,6 +149,34 @@ static void one_call_equals_two() {
     for (std::size_t i = 0; i < static_cast<std::size_t>(two.num_rows) * Problem::kDim; i++)
         difference = std::fmax(difference, std::fabs(one.d_weights[i] - two.d_weights[i]));
     EXPECT(largest > 0.01f && difference < 1e-5f);
+}
+
+static void an_update_is_a_step_against_the_gradient() {
+    Problem sparse, updated;
+    ss::Handle handle(small_config());
+    ss::Workspace workspace;
+    handle.forward_backward(sparse.batch, sparse.candidates, sparse.loss, sparse.gradients, workspace);
+    ss::Update update;
+    update.learning_rate = 0.5;
+    update.weights = updated.weights.data();
+    update.biases = updated.biases.data();
+    updated.gradients.layout = SSL_GRADIENTS_UPDATE;
+    updated.gradients.d_weights = updated.gradients.d_biases = nullptr;
+    updated.gradients.update = &update;
+    handle.forward_backward(updated.batch, updated.candidates, updated.loss, updated.gradients, workspace);
+    EXPECT(updated.d_inputs == sparse.d_inputs && updated.row_ids == sparse.row_ids);
+    for (std::size_t row = 0; row < static_cast<std::size_t>(sparse.num_rows); row++) {
+        const auto cls = static_cast<std::size_t>(sparse.row_ids[row]);
+        sparse.biases[cls] -= 0.5f * sparse.d_biases[row];
+        for (std::size_t k = 0; k < Problem::kDim; k++)
+            sparse.weights[cls * Problem::kDim + k] -= 0.5f * sparse.d_weights[row * Problem::kDim + k];
+    }
+    float difference = 0.0f;
+    for (std::size_t i = 0; i < sparse.weights.size(); i++)
+        difference = std::fmax(difference, std::fabs(updated.weights[i] - sparse.weights[i]));
+    for (std::size_t i = 0; i < sparse.biases.size(); i++)
+        difference = std::fmax(difference, std::fabs(updated.biases[i] - sparse.biases[i]));
+    EXPECT(difference < 1e-6f);
 }
 
 static void sampling_alone_draws_what_forward_draws() {
@@ -234,6 +263,7 @@ static void workspace_grows_and_never_shrinks() {
 int main() {
     structs_begin_at_their_defaults();
     one_call_equals_two();
+    an_update_is_a_step_against_the_gradient();
     sampling_alone_draws_what_forward_draws();
     moving_hands_over_the_handle();
     failures_carry_status_and_message();

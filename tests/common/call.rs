@@ -84,8 +84,8 @@ pub struct Call {
     pub step: u64,
     pub avoid: Vec<i64>,
     inputs: Buffer,
-    weights: Buffer,
-    biases: Option<Buffer>,
+    pub weights: Buffer,
+    pub biases: Option<Buffer>,
     labels32: Vec<i32>,
     sample_weights: Option<Buffer>,
     grad_output: Option<Buffer>,
@@ -305,6 +305,7 @@ impl Call {
             row_ids: only_sparse(outputs.row_ids.as_mut_ptr()),
             num_rows: only_sparse(&mut outputs.num_rows),
             row_capacity: if sparse { outputs.row_ids.len() as i64 } else { 0 },
+            update: ptr::null(),
         }
     }
 }

@@ -16,10 +16,11 @@ mod handle;
 mod outputs;
 pub mod own_process;
 mod tolerance;
+pub mod updating;
 
 pub use accuracy::Accuracy;
 pub use buffer::{Buffer, round, unit_roundoff};
-pub use call::{Arguments, Call, KINDS, default_config};
+pub use call::{Arguments, Call, KINDS, Kind, default_config};
 pub use case::{Case, Gaps, Random, Types, Wanted};
 pub use compare::{
     Worst, assert_close, assert_loss_matches_reference, assert_matches_reference,

@@ -1,92 +1,10 @@
 // The gradients of the parameters against a map from class to its sum in float64.
-#include "tensors.h"
-#include "merge.cuh"
-
-#include <algorithm>
-#include <map>
+#include "merging.h"
 
 INSTANTIATE_merge_flags()
 INSTANTIATE_merge_index()
 INSTANTIATE_merge_pieces()
 INSTANTIATE_merge_rows()
-
-struct Problem {
-    std::vector<i64> ids, labels;  // negative: none
-    i64 classes = 60, dim = 20, padded = 24, num_true = 1, spare = 0, spare_rows = 3;
-    int splits = 2, sum_parts = 3, inputs_dtype = F32, weights_dtype = F32, biases_dtype = F32;
-    bool sparse = true, weights = true, biases = true, scaled = false;
-    size_t modes = 6;
-};
-
-static Problem some_problem(i64 sampled, i64 labels, u64 seed) {
-    Random random(seed);
-    Problem p;
-    for (i64 j = 0; j < sampled; j++) p.ids.push_back(random.below(12) ? random.below(p.classes) : -1);
-    for (i64 i = 0; i < labels; i++) p.labels.push_back(random.below(9) ? random.below(p.classes) : -1);
-    return p;
-}
-
-struct Inputs {
-    Inputs(const Problem& p, Random& random)
-        : sampled((i64)p.ids.size()),
-          labels((i64)p.labels.size()),
-          rows((labels + p.num_true - 1) / p.num_true),
-          keys(sorted_keys(p.ids, 12)),
-          label_keys(sorted_keys(p.labels, 16)),
-          inputs(Matrix::random(rows, p.dim, p.inputs_dtype, random, p.spare)),
-          parts(p.splits * sampled * p.padded),
-          sums(p.sum_parts * sampled),
-          d_true(labels),
-          unscale(1),
-          heads(sampled + 1),
-          news(labels + 1) {
-        for (float& x : parts) x = (float)random.uniform();
-        for (float& x : sums) x = (float)random.uniform();
-        for (float& x : d_true) x = (float)random.uniform();
-        unscale[0] = p.scaled ? 0.125f : 1.f;
-        // A row whose shares are all 0 may hold anything.
-        for (i64 n = 0; n < rows; n += 6) {
-            inputs.fill(n, NAN);
-            for (i64 i = n * p.num_true; i < std::min(labels, (n + 1) * p.num_true); i++) d_true[i] = 0;
-        }
-        for (int split = 0; split < p.splits; split++)
-            for (i64 j = 0; j < sampled; j++)
-                for (i64 k = p.dim; k < p.padded; k++) parts[(split * sampled + j) * p.padded + k] = NAN;
-    }
-    i64 sampled, labels, rows;
-    Exact<u64> keys, label_keys;
-    Matrix inputs;
-    Exact<float> parts, sums, d_true, unscale;
-    Exact<u32> heads, news;
-};
-
-// Of one class: d elements, then the bias.
-using Sums = std::map<i64, std::vector<double>>;
-
-static Sums solve(const Problem& p, const Inputs& in) {
-    Sums sums;
-    auto of = [&](i64 cls) -> std::vector<double>& {
-        return sums.emplace(cls, std::vector<double>(p.dim + 1)).first->second;
-    };
-    for (i64 j = 0; j < in.sampled; j++) {
-        bool first = in.keys[j] != ~0ull && (j == 0 || in.keys[j - 1] >> 12 != in.keys[j] >> 12);
-        if (!first) continue;
-        std::vector<double>& sum = of((i64)(in.keys[j] >> 12));
-        for (int split = 0; split < p.splits; split++)
-            for (i64 k = 0; k < p.dim; k++)
-                sum[k] += (double)in.parts[(split * in.sampled + j) * p.padded + k] * in.unscale[0];
-        for (int i = 0; i < p.sum_parts; i++)
-            sum[p.dim] += (double)in.sums[i * in.sampled + j] * in.unscale[0];
-    }
-    for (i64 i = 0; i < in.labels; i++) {
-        if (p.labels[i] < 0) continue;
-        std::vector<double>& sum = of(p.labels[i]);
-        for (i64 k = 0; in.d_true[i] != 0 && k < p.dim; k++)
-            sum[k] += in.d_true[i] * in.inputs.get(i / p.num_true, k);
-        sum[p.dim] += in.d_true[i];
-    }
-    return sums;
-}
 
 static void check_value(double got, double want, double old, int dtype, const char* what, i64 cls, i64 k) {
     double size = std::max(std::fabs(want), std::fabs(old + want));
@@ -116,29 +34,14 @@ static void check_merge(const Problem& p) {
                 else d_biases.set(r, 0, 0.02 * (double)r);
         control[0] = clean_control();
         for (i64& id : row_ids) id = 77;
-        MergeRowsArgs args = {};
-        args.keys = in.keys.data(), args.label_keys = in.label_keys.data(), args.labels = in.labels;
-        args.num_true = p.num_true, args.num_sampled = (int)in.sampled, args.index_bits = 12,
-        args.label_bits = 16;
-        args.sparse = p.sparse, args.heads = in.heads.data(), args.news = in.news.data();
-        args.parts = p.weights ? in.parts.data() : nullptr, args.sums = p.biases ? in.sums.data() : nullptr;
-        args.pieces = p.weights ? pieces.data() : nullptr, args.splits = p.splits,
-        args.sum_parts = p.sum_parts;
-        args.dim = (int)p.dim, args.padded_dim = (int)p.padded,
-        args.unscale = p.scaled ? in.unscale.data() : nullptr;
-        args.inputs = in.inputs.tensor(), args.d_true = in.d_true.data();
+        MergeRowsArgs args = merge_args(p, in, pieces, index);
         args.row_ids = row_ids.data(), args.capacity = p.sparse ? capacity : 0;
         if (p.weights) args.d_weights = d_weights.data();
         if (p.biases) args.d_biases = d_biases.data();
         args.d_weights_stride = d_weights.stride, args.d_weights_dtype = p.weights_dtype;
-        args.d_biases_dtype = p.biases_dtype, args.control = control.data();
-        emu::launch("merge_flags", dim3(blocks(std::max(in.sampled, in.labels), 256)), dim3(256), 0, index,
-                    mode);
-        emu::launch("merge_index", dim3(1), dim3(1024), 0, index, mode);
-        if (p.weights && in.labels >= MERGE_PIECE)
-            emu::launch("merge_pieces", dim3((unsigned)(in.labels / MERGE_PIECE)), dim3(256), 0, args, mode);
-        i64 teams = std::min<i64>(8, rows_of_block(p.dim));
-        emu::launch("merge_rows", dim3(blocks(in.sampled + in.labels, teams)), dim3(256), 0, args, mode);
+        args.d_biases_dtype = p.biases_dtype;
+        merge_up_to_rows(index, args, mode);
+        emu::launch("merge_rows", merge_blocks(args), dim3(256), 0, args, mode);
 
         CHECK(control[0].num_heads + control[0].num_new == count, "%lld + %lld classes, want %lld",
               control[0].num_heads, control[0].num_new, count);

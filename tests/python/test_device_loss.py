@@ -121,3 +121,20 @@ def test_float64_is_refused_by_name() -> None:
     f64 = np.float64
     with pytest.raises(TypeError):
         both(make_problem(dtypes=(f64, f64, f64)), device="cuda")
+
+
+def test_weights_on_the_device_are_updated_there_and_others_refused() -> None:
+    problem = make_problem()
+    options: dict[str, Any] = {"sampled_values": problem.sampled_values}
+    refused = problem.weights.copy()
+    with pytest.raises(ValueError, match="weights is not on a device"):
+        ss.value_and_grad(*problem.arrays, device="cuda", update=ss.SGD(0.1), **options)
+    np.testing.assert_array_equal(problem.weights, refused)
+    arrays = [ss.to_device(array) for array in problem.arrays[:2]]
+    states = np.zeros(len(problem.weights), np.float32), np.zeros(len(problem.weights), np.float32)
+    on_device = [ss.to_device(state) for state in states]
+    _, gradients = ss.value_and_grad(*arrays, *problem.arrays[2:], update=ss.RowAdagrad(0.1, *on_device), **options)
+    _, wanted = ss.value_and_grad(*problem.arrays, update=ss.RowAdagrad(0.1, *states), **options)
+    assert_close(gradients.inputs.numpy(), wanted.inputs)
+    for got, want in zip((*arrays, *on_device), (problem.weights, problem.biases, *states), strict=True):
+        np.testing.assert_allclose(got.numpy(), want, rtol=1e-3, atol=1e-4)

@@ -22,6 +22,7 @@ from ._library import LIBRARY as _LIBRARY
 from ._library import version as _version
 from ._place import to_device
 from ._sampler import SampledValues, Sampler
+from ._update import SGD, Adagrad, RowAdagrad
 from .losses import SampledSoftmaxLoss, sampled_softmax_loss, value_and_grad
 from .samplers import (
     AccidentalHits,
@@ -36,9 +37,12 @@ from .samplers import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "SGD",
     "AccidentalHits",
+    "Adagrad",
     "DeviceArray",
     "Gradients",
+    "RowAdagrad",
     "RowSparse",
     "SampledSoftmaxError",
     "SampledSoftmaxLoss",

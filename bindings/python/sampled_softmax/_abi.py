@@ -12,7 +12,7 @@ from typing import Any
 
 # The version of the header that this file mirrors.
 SSL_ABI_VERSION_MAJOR = 0
-SSL_ABI_VERSION_MINOR = 1
+SSL_ABI_VERSION_MINOR = 2
 SSL_ABI_VERSION_PATCH = 0
 
 SSL_STATUS_OK = 0
@@ -78,6 +78,11 @@ SSL_CANDIDATES_GIVEN = 1
 
 SSL_GRADIENTS_SPARSE = 0
 SSL_GRADIENTS_DENSE = 1
+SSL_GRADIENTS_UPDATE = 2
+
+SSL_UPDATE_SGD = 0
+SSL_UPDATE_ADAGRAD = 1
+SSL_UPDATE_ROW_ADAGRAD = 2
 
 
 class CStruct(ctypes.Structure):
@@ -193,10 +198,29 @@ class ssl_gradients(CStruct):
         ("row_ids", c_void_p),
         ("num_rows", c_void_p),
         ("row_capacity", c_int64),
+        ("update", c_void_p),
     ]
 
 
-STRUCTS = (ssl_config, ssl_batch, ssl_candidates, ssl_loss, ssl_gradients)
+class ssl_update(CStruct):
+    """A step of an optimizer, taken where the gradient is made."""
+
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("rule", c_uint32),
+        ("learning_rate", c_double),
+        ("learning_rate_pointer", c_void_p),
+        ("epsilon", c_double),
+        ("weight_decay", c_double),
+        ("weights", c_void_p),
+        ("biases", c_void_p),
+        ("weights_state", c_void_p),
+        ("weights_state_stride", c_int64),
+        ("biases_state", c_void_p),
+    ]
+
+
+STRUCTS = (ssl_config, ssl_batch, ssl_candidates, ssl_loss, ssl_gradients, ssl_update)
 
 _HANDLE = c_void_p
 _STREAM = c_void_p

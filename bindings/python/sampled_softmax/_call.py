@@ -50,13 +50,14 @@ class Frame:
     """Structs for one call. Fields keep their values from call to call, so whoever
     fills one sets every field that it ever sets."""
 
-    __slots__ = ("batch", "candidates", "gradients", "loss", "rows", "workspace")
+    __slots__ = ("batch", "candidates", "gradients", "loss", "rows", "update", "workspace")
 
     def __init__(self) -> None:
         self.batch = _abi.ssl_batch()
         self.candidates = _abi.ssl_candidates()
         self.loss = _abi.ssl_loss()
         self.gradients = _abi.ssl_gradients()
+        self.update = _abi.ssl_update()
         self.rows = Scratch()
         self.workspace = Scratch()
 

@@ -21,6 +21,7 @@ from ._handle import CPU, Config, Engine, cache
 from ._options import Options, Upstream
 from ._place import place_of
 from ._tensors import Tensors, check_tensors
+from ._update import check_update
 
 
 class Candidates(NamedTuple):
@@ -44,6 +45,9 @@ def evaluate(
         weights, biases, labels, inputs, options.num_classes, options.num_true, options.sample_weights
     )
     place = place_of(options.engine, tensors)
+    step = None
+    if upstream is not None and upstream.update is not None:
+        step = check_update(upstream.update, weights, biases, tensors, place)
     candidates = _candidates(tensors, options)
     tensors = place.take_all(tensors)
     if candidates is not None:
@@ -57,8 +61,8 @@ def evaluate(
         tensors.set_batch(call.batch, options.ignore_index)
         call.set_loss(address(loss), None, place.status)
         if candidates is None:
-            step = options.step or 0
-            call.draw(options.num_sampled, num_rows, tensors.labels.size, _counts_dtype(loss), step, place.allocate)
+            number = options.step or 0
+            call.draw(options.num_sampled, num_rows, tensors.labels.size, _counts_dtype(loss), number, place.allocate)
         else:
             call.keep_log_sum_exp(num_rows, place.allocate)
             call.set_candidates(
@@ -72,7 +76,9 @@ def evaluate(
             call.forward(handle, allocate=place.allocate)
         else:
             shape = () if reduced else (num_rows,)
-            outputs = make_outputs(tensors, options.num_sampled, upstream.grad_output, shape, upstream.dense, place)
+            outputs = make_outputs(
+                tensors, options.num_sampled, upstream.grad_output, shape, upstream.dense, step, place
+            )
             outputs.set_gradients(call, tensors)
             call.forward_backward(handle, allocate=place.allocate)
         status = place.wait()

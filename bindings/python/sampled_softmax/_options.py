@@ -11,6 +11,7 @@ from ._arrays import integer
 from ._handle import Engine, engine_of
 from ._sampler import SAMPLERS, Sampler
 from ._seed import no_step_without_seed, seed_and_step
+from ._update import Update
 from .samplers import learned_sampler
 
 REDUCTIONS = {
@@ -50,6 +51,15 @@ class Upstream(NamedTuple):
 
     grad_output: ArrayLike | None
     dense: bool
+    update: Update | None = None
+    """What to do with the gradients of weights and biases instead of giving them."""
+
+
+def check_upstream(grad_output: ArrayLike | None, dense: bool, update: Update | None) -> Upstream:
+    """Raises ValueError where a dense gradient is asked for and used up at once."""
+    if dense and update is not None:
+        raise ValueError("dense = True: an update gives no gradient of weights and biases")
+    return Upstream(grad_output, dense, update)
 
 
 def reduction_code(reduction: str) -> int:

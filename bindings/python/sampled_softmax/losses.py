@@ -27,16 +27,17 @@ from ._gradients import Gradients
 from ._handle import engine_of
 from ._options import (
     Options,
-    Upstream,
     check_class_arguments,
     check_options,
     check_sampled_values,
     check_sampler,
+    check_upstream,
     reduction_code,
     sampler_code,
 )
 from ._sampler import Sampler
 from ._seed import MOST, Steps
+from ._update import Update
 from .samplers import learned_sampler
 
 
@@ -128,6 +129,7 @@ def value_and_grad(
     num_threads: SupportsIndex = 0,
     grad_output: ArrayLike | None = None,
     dense: bool = False,
+    update: Update | None = None,
 ) -> tuple[Array, Gradients]:
     """`sampled_softmax_loss` and its gradients, in one pass.
 
@@ -136,6 +138,11 @@ def value_and_grad(
             a scalar; None means 1.
         dense: give the gradients of weights and biases as arrays of their full shape.
             A dense [C, d] gradient can cost many times the loss itself.
+        update: `SGD`, `Adagrad` or `RowAdagrad`: weights and biases are moved in place by
+            their gradients, which are not given; d_inputs is of the weights before. Of the
+            classes without a gradient nothing is read or written. An error leaves all as
+            it was, but for one that a device finds in its data: then rows at fault have
+            counted for nothing.
         All others, and what is raised, as in `sampled_softmax_loss`.
 
     Returns:
@@ -147,7 +154,8 @@ def value_and_grad(
         num_sampled, num_classes, num_true, sampled_values, _hits(remove_accidental_hits), seed, sampler, reduction,
         step, probability_floor, ignore_index, sample_weights, device, num_threads,
     )  # fmt: skip
-    result: tuple[Array, Gradients] = evaluate(weights, biases, labels, inputs, options, Upstream(grad_output, dense))
+    upstream = check_upstream(grad_output, dense, update)
+    result: tuple[Array, Gradients] = evaluate(weights, biases, labels, inputs, options, upstream)
     return result
 
 
@@ -260,10 +268,11 @@ class SampledSoftmaxLoss:
         logits: ArrayLike,
         grad_output: ArrayLike | None = None,
         dense: bool = False,
+        update: Update | None = None,
     ) -> tuple[Array, Gradients]:
         """The loss and its gradients, as the function `value_and_grad` returns them."""
         result: tuple[Array, Gradients] = evaluate(
-            weights, bias, labels, logits, self._next(), Upstream(grad_output, dense)
+            weights, bias, labels, logits, self._next(), check_upstream(grad_output, dense, update)
         )
         return result
 

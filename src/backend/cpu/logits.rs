@@ -130,10 +130,10 @@ impl<R: Real> Run<'_, R> {
         // SAFETY: the operands are laid out for these shapes.
         unsafe {
             (self.kernels.gradients)(at, std::slice::from_raw_parts(b.scales, chunk.rows));
-            if outputs.d_biases.is_some() {
+            if outputs.of_biases() {
                 (self.kernels.column_sums)(at, chunk.rows, gradients.d_biases.add(first));
             }
-            if outputs.d_weights.is_none() {
+            if !outputs.of_weights() {
                 return;
             }
             for columns in 0..b.inputs.count() {

@@ -1,38 +1,42 @@
 //! The gradient of the parameters: candidates' rows and labels' rows, summed into one
-//! row for each class, ascending.
+//! row for each class, ascending; written, added, or the step of an optimizer.
 
 use super::convert::{read_row, write_row};
 use super::logits::add_scaled;
 use super::simd::Real;
 use super::step::Run;
+use super::update::Optimizer;
 use super::workspace::Entry;
-use crate::args::{GradientOutputs, Layout};
+use crate::args::{GradientOutputs, Layout, RowList};
 
 /// Entries of one task.
 const TASK_ENTRIES: usize = 64;
 
 impl<R: Real> Run<'_, R> {
-    /// Writes, or adds, d_weights and d_biases.
+    /// Writes, adds or applies d_weights and d_biases.
     pub(super) unsafe fn merge(&self, outputs: &GradientOutputs) {
         // SAFETY: the caller's promise.
         let entries = unsafe {
             self.sort_labels();
             self.list_entries()
         };
-        if let Layout::Sparse { row_ids, num_rows, capacity } = outputs.layout {
-            // SAFETY: row_ids has `capacity` elements, of which the entries are part.
-            unsafe {
-                for place in 0..capacity {
-                    row_ids.add(place).write(entries.get(place).map_or(-1, |entry| entry.id));
-                }
+        let RowList { row_ids, num_rows, capacity } = outputs.layout.list();
+        // SAFETY: row_ids has `capacity` elements, of which the entries are part.
+        unsafe {
+            for place in 0..capacity {
+                row_ids.add(place).write(entries.get(place).map_or(-1, |entry| entry.id));
+            }
+            if !num_rows.is_null() {
                 num_rows.write(entries.len() as i64);
             }
         }
+        // SAFETY: the caller's promise.
+        let optimizer = outputs.update().map(|update| unsafe { Optimizer::new(update) });
         let work = entries.len() * self.shape().dim * 8;
         self.share(work, entries.len().div_ceil(TASK_ENTRIES), |worker, number| {
             for (place, entry) in entries.iter().enumerate().skip(number * TASK_ENTRIES).take(TASK_ENTRIES) {
                 // SAFETY: each entry is one task's, and so is its row of the outputs.
-                unsafe { self.write_entry(outputs, place, entry, worker) };
+                unsafe { self.write_entry(outputs, optimizer, (place, entry), worker) };
             }
         });
     }
@@ -85,14 +89,19 @@ impl<R: Real> Run<'_, R> {
         }
     }
 
-    unsafe fn write_entry(&self, outputs: &GradientOutputs, place: usize, entry: &Entry, worker: usize) {
+    unsafe fn write_entry(
+        &self,
+        outputs: &GradientOutputs,
+        optimizer: Option<Optimizer<'_>>,
+        (place, entry): (usize, &Entry),
+        worker: usize,
+    ) {
         let b = &self.buffers;
         let gradients = self.gradient_buffers();
         let (dim, num_true) = (self.shape().dim, self.shape().num_true);
-        let (to, add) = match outputs.layout {
-            Layout::Sparse { .. } => (place, false),
-            Layout::Dense => (entry.id as usize, true),
-        };
+        let class = entry.id as usize;
+        let add = matches!(outputs.layout, Layout::Dense);
+        let to = if add { class } else { place };
         // SAFETY: the buffers are laid out for these shapes; the row buffers are the
         // worker's.
         unsafe {
@@ -100,14 +109,19 @@ impl<R: Real> Run<'_, R> {
             let labels =
                 labels[entry.labels.0..].iter().map(|&(_, place)| (place, *gradients.d_true.add(place)));
             let labels = labels.filter(|&(_, gradient)| gradient != R::ZERO);
-            if let Some(d_biases) = &outputs.d_biases {
+            if outputs.of_biases() {
                 let candidates =
                     (entry.candidates.0..entry.candidates.1).map(|column| *gradients.d_biases.add(column));
                 let parts = candidates.chain(labels.clone().map(|(_, gradient)| gradient));
                 let sum = parts.fold(R::ZERO, |sum, part| sum.fma(R::ONE, part));
-                write_row(d_biases, to, &[sum], add);
+                match (&outputs.d_biases, &optimizer) {
+                    (Some(d_biases), _) => write_row(d_biases, to, &[sum], add),
+                    (None, optimizer) => {
+                        optimizer.iter().for_each(|optimizer| optimizer.move_bias(class, sum))
+                    }
+                }
             }
-            if let Some(d_weights) = &outputs.d_weights {
+            if outputs.of_weights() {
                 let sum = std::slice::from_raw_parts_mut(b.rows.add(worker * 2 * dim), dim);
                 let row = std::slice::from_raw_parts_mut(b.rows.add((worker * 2 + 1) * dim), dim);
                 let (first, last) = entry.candidates;
@@ -124,7 +138,12 @@ impl<R: Real> Run<'_, R> {
                     read_row(&self.step.batch.inputs, label / num_true, row);
                     add_scaled(sum, gradient, row);
                 }
-                write_row(d_weights, to, sum, add);
+                match (&outputs.d_weights, &optimizer) {
+                    (Some(d_weights), _) => write_row(d_weights, to, sum, add),
+                    (None, optimizer) => {
+                        optimizer.iter().for_each(|optimizer| optimizer.move_weights(class, sum, row));
+                    }
+                }
             }
         }
     }

@@ -9,7 +9,7 @@
 //!   rows       log-sum-exp, loss, the scale of each row's gradient         (rows shared)
 //!   gradients  logits -> their gradients; d_weights += gradients^T x inputs (classes shared)
 //!   d_inputs   gradients x weights, and the labels' part                   (rows shared)
-//! merge        candidates' and labels' rows into unique ascending rows
+//! merge        candidates' and labels' rows into unique ascending rows, or into an update
 //! ```
 //!
 //! Forward stops after the loss; backward takes the log-sum-exp from the caller and goes
@@ -32,6 +32,7 @@ mod simd;
 mod simd_x86;
 mod step;
 mod team;
+mod update;
 mod workspace;
 
 use libc::c_void;
@@ -101,6 +102,9 @@ impl backend::Engine for Engine {
         check_stream(step.stream)?;
         // SAFETY: the caller's promise.
         unsafe {
+            if let Some(update) = step.gradients.as_ref().and_then(|gradients| gradients.update()) {
+                update::check_rate(update)?;
+            }
             let host = Host::prepare(step)?;
             match step.batch.shape.real {
                 Dtype::F64 => self.run_in(self.machine.f64, step, host),

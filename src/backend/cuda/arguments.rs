@@ -220,6 +220,19 @@ arguments! {
         d_weights_dtype: i32, d_biases_dtype: i32,
         control: Address,
     }
+    UpdateRowsArgs: 280 {
+        merge: MergeRowsArgs,
+        rule: i32,
+        rate: f32, epsilon: f32, decay: f32,
+        rate_pointer: Address,
+        weights: Address,
+        weights_stride: i64,
+        biases: Address,
+        weights_dtype: i32, biases_dtype: i32,
+        weights_state: Address,
+        weights_state_stride: i64,
+        biases_state: Address,
+    }
     AddSumsArgs: 32 {
         parts: Address,
         total: Address,

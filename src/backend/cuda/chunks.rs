@@ -26,7 +26,7 @@ impl Run<'_> {
         rows_of_chunk: usize,
     ) -> Result<ClassParts> {
         let rows = self.plan.shape.rows;
-        if self.library().is_some() && outputs.d_weights.is_some() {
+        if self.library().is_some() && outputs.of_weights() {
             // A library cannot leave out a row of NaN that has no gradient: it gets packed
             // inputs, where such rows are zeros.
             // SAFETY: the caller's promise.
@@ -44,7 +44,7 @@ impl Run<'_> {
                     let parts = RowParts { chunk, splits: 1, factor: 0, factor_stride: 0, unscale };
                     self.write_d_inputs(buffers, d_inputs, parts)?;
                 }
-                if outputs.d_weights.is_some() {
+                if outputs.of_weights() {
                     self.multiply_transposed(buffers, chunk)?;
                 }
             }
@@ -64,7 +64,7 @@ impl Run<'_> {
         let sampled = plan.shape.sampled;
         let split = plan.probability_split();
         let row_tiles = chunk.rows.div_ceil(kernel.rows);
-        let col_sums = if outputs.d_biases.is_some() { buffers.chunk.col_sums } else { 0 };
+        let col_sums = if outputs.of_biases() { buffers.chunk.col_sums } else { 0 };
         let logits = LogitsArgs {
             q: self.inputs(chunk.first),
             k: self.columns(),
@@ -93,9 +93,9 @@ impl Run<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             self.queue.launch(kernel, [row_tiles, split.parts], &logits)?;
-            match outputs.d_biases {
-                Some(_) => self.queue.cover(self.small.add_sums, sampled, self.small.add_sums.rows, &sums),
-                None => Ok(()),
+            match outputs.of_biases() {
+                true => self.queue.cover(self.small.add_sums, sampled, self.small.add_sums.rows, &sums),
+                false => Ok(()),
             }
         }
     }

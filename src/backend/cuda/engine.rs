@@ -19,7 +19,7 @@ use super::pointers::Stream;
 use super::sampling::Sampling;
 use super::slots;
 use super::workspace::Workspace;
-use crate::args::{Candidates, Layout, Problem, Shape};
+use crate::args::{Candidates, Problem, RowList, Shape};
 use crate::backend::{Sample, Step, WorkspaceSize};
 use crate::error::{Error, Result};
 use crate::labels::LabelArray;
@@ -211,11 +211,13 @@ fn check_step_pointers(entered: &Entered<'_>, step: &Step<'_>) -> Result<()> {
     check_tensor(entered, "d_inputs", gradients.d_inputs.as_ref())?;
     check_tensor(entered, "d_weights", gradients.d_weights.as_ref())?;
     check_tensor(entered, "d_biases", gradients.d_biases.as_ref())?;
-    if let Layout::Sparse { row_ids, num_rows, .. } = gradients.layout {
-        entered.check_pointer("row_ids", row_ids.cast())?;
-        entered.check_pointer("num_rows", num_rows.cast())?;
-    }
-    Ok(())
+    let RowList { row_ids, num_rows, .. } = gradients.layout.list();
+    entered.check_pointer("row_ids", row_ids.cast())?;
+    entered.check_pointer("num_rows", num_rows.cast())?;
+    let Some(update) = gradients.update() else { return Ok(()) };
+    check_tensor(entered, "update.learning_rate_pointer", update.learning_rate_pointer.as_ref())?;
+    check_tensor(entered, "update.weights_state", update.weights_state.as_ref())?;
+    check_tensor(entered, "update.biases_state", update.biases_state.as_ref())
 }
 
 impl Drop for OnDevice {

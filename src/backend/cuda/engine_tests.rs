@@ -107,7 +107,8 @@ impl Work {
         let candidates =
             unsafe { Candidates::check(&candidates, problem, ROWS, Call::Forward, &mut regions) }.unwrap();
         let loss = LossOutputs::check(&loss, problem, &batch.shape, Call::Forward, &mut regions).unwrap();
-        let gradients = GradientOutputs::check(&gradients, problem, &batch.shape, &mut regions).unwrap();
+        // SAFETY: there is no update.
+        let gradients = unsafe { GradientOutputs::check(&gradients, problem, &batch, &mut regions) }.unwrap();
         let size = device.workspace_size(problem, &batch.shape).unwrap();
         self.workspace = vec![0xff; size.backward];
         let step = Step {

@@ -10,7 +10,8 @@ use super::forward::{Parts, Run};
 use super::launch::{dtype_code, labels_code, rows_of_block, tensor, warps_of_block};
 use super::plan::Route;
 use super::workspace::Gradients;
-use crate::args::{GradientOutputs, Layout};
+use crate::abi;
+use crate::args::{GradientOutputs, Layout, RowList, Rule, Update};
 use crate::error::Result;
 use crate::memory::Tensor;
 
@@ -223,12 +224,7 @@ impl Run<'_> {
     unsafe fn merge(&self, outputs: &GradientOutputs, buffers: &Gradients, parts: ClassParts) -> Result<()> {
         let (plan, small) = (self.plan, self.small);
         let (sampled, labels) = (plan.shape.sampled, plan.labels());
-        let (row_ids, num_rows, capacity) = match outputs.layout {
-            Layout::Sparse { row_ids, num_rows, capacity } => {
-                (row_ids as Address, num_rows as Address, capacity)
-            }
-            Layout::Dense => (0, 0, 0),
-        };
+        let RowList { row_ids, num_rows, capacity } = outputs.layout.list();
         let index = MergeIndexArgs {
             keys: self.buffers.keys,
             label_keys: buffers.label_keys,
@@ -240,10 +236,10 @@ impl Run<'_> {
             heads: buffers.heads,
             news: buffers.news,
             control: self.buffers.control,
-            num_rows,
+            num_rows: num_rows as Address,
         };
-        let address = |tensor: &Option<Tensor>| tensor.map_or(0, |tensor| tensor.data as Address);
-        let where_wanted = |tensor: &Option<Tensor>, buffer| if tensor.is_some() { buffer } else { 0 };
+        let (of_weights, of_biases) = (outputs.of_weights(), outputs.of_biases());
+        let where_wanted = |wanted, buffer| if wanted { buffer } else { 0 };
         let rows = MergeRowsArgs {
             keys: index.keys,
             label_keys: index.label_keys,
@@ -252,12 +248,12 @@ impl Run<'_> {
             num_sampled: index.num_sampled,
             index_bits: index.index_bits,
             label_bits: index.label_bits,
-            sparse: i32::from(matches!(outputs.layout, Layout::Sparse { .. })),
+            sparse: i32::from(!row_ids.is_null()),
             heads: buffers.heads,
             news: buffers.news,
-            parts: where_wanted(&outputs.d_weights, buffers.class_parts),
-            sums: where_wanted(&outputs.d_biases, buffers.class_sums),
-            pieces: where_wanted(&outputs.d_weights, buffers.pieces),
+            parts: where_wanted(of_weights, buffers.class_parts),
+            sums: where_wanted(of_biases, buffers.class_sums),
+            pieces: where_wanted(of_weights, buffers.pieces),
             splits: parts.splits as i32,
             sum_parts: parts.splits as i32,
             dim: plan.shape.dim as i32,
@@ -265,7 +261,7 @@ impl Run<'_> {
             unscale: self.scale(offset_of!(Control, unscale_classes)),
             inputs: tensor(Some(&self.step.batch.inputs)),
             d_true: buffers.d_true,
-            row_ids,
+            row_ids: row_ids as Address,
             capacity: capacity as i64,
             d_weights: address(&outputs.d_weights),
             d_weights_stride: outputs.d_weights.map_or(0, |tensor| tensor.stride as i64),
@@ -278,11 +274,48 @@ impl Run<'_> {
         unsafe {
             self.queue.cover(small.merge_flags, sampled.max(labels), small.merge_flags.rows, &index)?;
             self.queue.launch(small.merge_index, [1, 1], &index)?;
-            if outputs.d_weights.is_some() {
+            if of_weights {
                 self.queue.launch(small.merge_pieces, [labels / MERGE_PIECE, 1], &rows)?;
             }
             let classes_of_block = warps_of_block(small.merge_rows, plan.shape.dim);
-            self.queue.cover(small.merge_rows, sampled + labels, classes_of_block, &rows)
+            match &outputs.layout {
+                Layout::Update(update, _) => self.queue.cover(
+                    small.update_rows,
+                    sampled + labels,
+                    classes_of_block,
+                    &update_rows(rows, update),
+                ),
+                Layout::Sparse(_) | Layout::Dense => {
+                    self.queue.cover(small.merge_rows, sampled + labels, classes_of_block, &rows)
+                }
+            }
         }
+    }
+}
+
+fn address(tensor: &Option<Tensor>) -> Address {
+    tensor.map_or(0, |tensor| tensor.data as Address)
+}
+
+fn update_rows(merge: MergeRowsArgs, update: &Update) -> UpdateRowsArgs {
+    UpdateRowsArgs {
+        merge,
+        rule: match update.rule {
+            Rule::Sgd => abi::SSL_UPDATE_SGD,
+            Rule::Adagrad => abi::SSL_UPDATE_ADAGRAD,
+            Rule::RowAdagrad => abi::SSL_UPDATE_ROW_ADAGRAD,
+        } as i32,
+        rate: update.learning_rate as f32,
+        epsilon: update.epsilon as f32,
+        decay: update.weight_decay as f32,
+        rate_pointer: address(&update.learning_rate_pointer),
+        weights: address(&update.weights),
+        weights_stride: update.weights.map_or(0, |tensor| tensor.stride as i64),
+        biases: address(&update.biases),
+        weights_dtype: update.weights.map_or(0, |tensor| dtype_code(tensor.dtype)),
+        biases_dtype: update.biases.map_or(0, |tensor| dtype_code(tensor.dtype)),
+        weights_state: address(&update.weights_state),
+        weights_state_stride: update.weights_state.map_or(0, |tensor| tensor.stride as i64),
+        biases_state: address(&update.biases_state),
     }
 }
