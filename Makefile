@@ -31,7 +31,7 @@ export PYTHONPATH := bindings/python
 export SAMPLED_SOFTMAX_LIB := $(CURDIR)/$(LIBRARY)
 export SAMPLED_SOFTMAX_CACHE_DIR := $(CURDIR)/build/cache
 
-.PHONY: build install wheel demo examples bench test lint format header environments clean emu emu-path emu-test mutants soak
+.PHONY: build install wheel demo examples bench test lint format header environments clean emu emu-path emu-test mutants churn soak
 
 build:
 	cargo build --release
@@ -91,6 +91,10 @@ emu-test:
 
 emu:
 	$(MAKE) --silent -C tests/emu driver
+
+# Handles made and destroyed 100,000 times on the emulated device too (make test: a few hundred).
+churn:
+	SAMPLED_SOFTMAX_CHURN=100000 cargo test --test churn -- --nocapture
 
 mutants:
 	python3 tests/emu/mutants.py $(ARGS)

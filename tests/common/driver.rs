@@ -1,7 +1,7 @@
 //! What tests ask of the emulated driver themselves: streams, captures, device memory and
 //! its books. As a caller of the library would.
 
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::ptr::null_mut;
 
 use libloading::Library;
@@ -132,6 +132,16 @@ impl Driver {
     pub fn memory_in_use(&self) -> u64 {
         // SAFETY: tests/emu/fake_cuda_memory.cpp.
         unsafe { self.0.get::<unsafe extern "C" fn(i32) -> u64>(b"fake_cuda_memory_in_use").unwrap()(0) }
+    }
+
+    /// What the primary context of device 0 holds: memory, modules, events, streams.
+    pub fn holdings(&self) -> String {
+        // SAFETY: tests/emu/fake_cuda_memory.cpp, which gives a string until the next call.
+        unsafe {
+            let holdings =
+                self.0.get::<unsafe extern "C" fn(i32) -> *const libc::c_char>(b"fake_cuda_holdings");
+            CStr::from_ptr(holdings.unwrap()(0)).to_string_lossy().into_owned()
+        }
     }
 
     /// Contexts current on this thread, one above the other.

@@ -220,3 +220,11 @@ EXPORT unsigned long long fake_cuda_memory_in_use(int device) {
     std::lock_guard guard(fake::lock);
     return in_use[device];
 }
+
+// What a device's primary context holds, in words, for tests; until the next call.
+EXPORT const char* fake_cuda_holdings(int device) {
+    std::lock_guard guard(fake::lock);
+    static std::string all;
+    all = leaks(primary(device));
+    return all.c_str();
+}
