@@ -2,7 +2,9 @@
 //! under one guard, and answers with a status. No panic crosses.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::cell::RefCell;
+use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
@@ -27,7 +29,7 @@ pub struct ssl_handle(());
 static HANDLES: Registry<Handle> = Registry::new();
 
 thread_local! {
-    static LAST_ERROR: RefCell<String> = const { RefCell::new(String::new()) };
+    static LAST_ERROR: RefCell<Cow<'static, str>> = const { RefCell::new(Cow::Borrowed("")) };
 }
 
 fn guard(call: impl FnOnce() -> Result<()>) -> ssl_status {
@@ -38,8 +40,31 @@ fn guard(call: impl FnOnce() -> Result<()>) -> ssl_status {
         Err(payload) => Error::Panic(panic_text(payload.as_ref())),
     };
     // A thread that is ending may have none any more.
-    let _ = LAST_ERROR.try_with(|text| text.replace(error.to_string()));
+    let _ = LAST_ERROR.try_with(|last| keep(&error, &mut last.borrow_mut()));
     error.status()
+}
+
+fn keep(error: &Error, last: &mut Cow<'static, str>) {
+    let mut text = match std::mem::take(last) {
+        Cow::Owned(text) => text,
+        Cow::Borrowed(_) => String::new(),
+    };
+    text.clear();
+    *last = match write!(Fallible(&mut text), "{error}") {
+        Ok(()) => Cow::Owned(text),
+        Err(_) => Cow::Borrowed("out of host memory, and none is left to say for what"),
+    };
+}
+
+/// A text that fails to grow where memory ends, rather than end the process.
+struct Fallible<'a>(&'a mut String);
+
+impl fmt::Write for Fallible<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+        self.0.push_str(text);
+        Ok(())
+    }
 }
 
 /// What a panic said.

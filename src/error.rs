@@ -74,6 +74,9 @@ pub enum Error {
         /// What they were for.
         purpose: &'static str,
     },
+    /// The system refused a thread: a limit, or no memory for its stack.
+    #[error("{0}")]
+    Thread(String),
     /// Device memory ran out.
     #[error("out of device memory: {0}")]
     DeviceMemory(String),
@@ -116,7 +119,7 @@ impl Error {
             Error::NoBackend(_) => abi::SSL_STATUS_NO_BACKEND,
             Error::Architecture(_) => abi::SSL_STATUS_ARCHITECTURE,
             Error::GraphCapture(_) => abi::SSL_STATUS_GRAPH_CAPTURE,
-            Error::HostMemory { .. } => abi::SSL_STATUS_HOST_MEMORY,
+            Error::HostMemory { .. } | Error::Thread(_) => abi::SSL_STATUS_HOST_MEMORY,
             Error::DeviceMemory(_) => abi::SSL_STATUS_DEVICE_MEMORY,
             Error::File { .. } => abi::SSL_STATUS_FILE,
             Error::Launch(_) => abi::SSL_STATUS_LAUNCH,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use libc::c_void;
 
 use crate::abi::{ssl_batch, ssl_candidates, ssl_config, ssl_gradients, ssl_loss};
+use crate::allocation::check_room;
 use crate::args::{self, Batch, Call, Candidates, GradientOutputs, LossOutputs, Problem, Setup, Shape};
 use crate::backend::{self, Engine, Sample, Step, WorkspaceSize};
 use crate::error::{Error, Result};
@@ -24,10 +25,12 @@ impl Handle {
     /// # Safety
     /// The pointers of `config` lead to what `ssl_config` says.
     pub(crate) unsafe fn create(config: &ssl_config) -> Result<Handle> {
+        check_room("a handle")?;
         // SAFETY: the caller's promise.
         let Setup { problem, sampler, backend, device, num_threads } = unsafe { Setup::check(config)? };
         backend::available(backend)?;
         let sampler = Arc::new(Sampler::new(sampler)?);
+        check_room("the engine of a handle")?;
         let engine = backend::create(backend, device, num_threads, &problem, &sampler)?;
         Ok(Handle { problem, engine, sampler })
     }

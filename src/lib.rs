@@ -22,6 +22,7 @@
 //! [`reference`] the same mathematics in plain float64, the oracle of every engine.
 
 pub mod abi;
+mod allocation;
 mod args;
 mod backend;
 pub mod capi;

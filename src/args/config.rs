@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use super::{flag, pointer, slice, unknown, zero};
 use crate::abi::{self, ssl_config};
+use crate::allocation::reserve_exact;
 use crate::error::{Error, Result};
 use crate::sampler::{self, CountRule, Kind, Unigram, UnigramWeights};
 
@@ -227,8 +228,7 @@ unsafe fn copied<T: Copy>(name: &'static str, data: *const T, count: i64) -> Res
     };
     pointer(name, data, count, align_of::<T>())?;
     let mut copy = Vec::new();
-    copy.try_reserve_exact(count)
-        .map_err(|_| Error::HostMemory { bytes: count * size_of::<T>(), purpose: name })?;
+    reserve_exact(&mut copy, count, name)?;
     // SAFETY: the caller's promise.
     copy.extend_from_slice(unsafe { slice(name, data, count)? });
     Ok(copy)

@@ -2,7 +2,7 @@
 
 mod cpu;
 mod cuda;
-mod signals;
+mod threads;
 
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@
 
 use super::excluded::Excluded;
 use super::membership::Members;
-use super::scratch::reserve_exact;
+use crate::allocation::reserve_exact;
 use crate::error::Result;
 
 /// A set of classes in `[0, C)`.

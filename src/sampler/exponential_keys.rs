@@ -10,8 +10,8 @@
 
 use super::distribution::Distribution;
 use super::membership::Members;
-use super::scratch::reserve_exact;
 use super::stream::Stream;
+use crate::allocation::reserve_exact;
 use crate::error::Result;
 
 /// The first arrival of a class, in units of 2^64 draws, and the class.

@@ -5,8 +5,8 @@
 
 use super::distribution::{Distribution, rejection_budget};
 use super::math;
-use super::scratch::reserve_exact;
 use super::stream::{Stream, unit};
+use crate::allocation::reserve_exact;
 use crate::error::Result;
 
 /// A distribution of given weights.

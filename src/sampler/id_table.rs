@@ -3,7 +3,7 @@
 
 use super::excluded::Excluded;
 use super::membership::Members;
-use super::scratch::reserve_exact;
+use crate::allocation::reserve_exact;
 use crate::error::{Error, Result};
 
 /// No class, drawn (c) or excluded (-1 - c), has this value: C is below 2^63.

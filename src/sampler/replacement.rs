@@ -3,9 +3,9 @@
 use super::distribution::Distribution;
 use super::excluded::{Excluded, ExcludedMass};
 use super::membership::Members;
-use super::scratch::reserve_exact;
 use super::stream::Stream;
 use super::unique::whole_tries;
+use crate::allocation::reserve_exact;
 use crate::error::Result;
 
 /// How to sample with replacement around exclusions.

@@ -3,7 +3,7 @@
 use super::exponential_keys::Key;
 use super::membership::Membership;
 use super::replacement;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Working memory of a draw.
 #[derive(Default)]
@@ -57,13 +57,4 @@ impl Scratch {
             membership.clear();
         }
     }
-}
-
-/// Room for `additional` more elements, or an error instead of an abort.
-///
-/// # Errors
-/// `HostMemory`.
-pub(super) fn reserve_exact<T>(vec: &mut Vec<T>, additional: usize, purpose: &'static str) -> Result<()> {
-    vec.try_reserve_exact(additional)
-        .map_err(|_| Error::HostMemory { bytes: additional.saturating_mul(size_of::<T>()), purpose })
 }

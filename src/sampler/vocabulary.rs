@@ -13,10 +13,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
 use super::config::{Unigram, UnigramWeights};
+use crate::allocation::{check_room_of, push, reserve_exact};
 use crate::error::{Error, Result};
 
 /// A line beyond this is no vocabulary.
 const LONGEST_LINE: usize = 1 << 20;
+
+/// Bytes read from a file at once.
+const BUFFER: usize = 1 << 18;
 
 /// weight^distortion of the `num_classes` classes of a shard, reserved ids included.
 ///
@@ -88,7 +92,7 @@ impl Shard {
         let mut kept = Vec::new();
         // More than fit are an error in the end, and need no memory until then.
         if num_kept <= num_classes as u64 {
-            super::scratch::reserve_exact(&mut kept, num_kept as usize, PURPOSE)?;
+            reserve_exact(&mut kept, num_kept as usize, PURPOSE)?;
             kept.resize(num_kept as usize, 0.0);
         }
         Ok(Shard { num_shards, shard, distortion, num_classes, next_id: reserved, num_kept, kept })
@@ -111,11 +115,7 @@ impl Shard {
         }
         self.num_kept += 1;
         if self.num_kept <= self.num_classes as u64 {
-            self.kept.try_reserve(1).map_err(|_| Error::HostMemory {
-                bytes: (self.kept.len() + 1).saturating_mul(size_of::<f64>()),
-                purpose: PURPOSE,
-            })?;
-            self.kept.push(power);
+            push(&mut self.kept, power, PURPOSE)?;
         }
         Ok(())
     }
@@ -147,9 +147,10 @@ impl Shard {
 const PURPOSE: &str = "the sampler's weights";
 
 fn read_file(path: &str, shard: &mut Shard) -> Result<()> {
+    check_room_of(2 * (LONGEST_LINE + BUFFER), "reading the vocabulary file")?;
     let fault = |reason: String| Error::File { path: path.into(), reason };
     let file = File::open(path).map_err(|error| fault(error.to_string()))?;
-    let mut reader = BufReader::with_capacity(1 << 18, file);
+    let mut reader = BufReader::with_capacity(BUFFER, file);
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();

@@ -31,35 +31,39 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub fn forward(&self, handle: &Handle) -> Result<(), Failure> {
-        let Arguments { batch, candidates, loss, workspace, workspace_size, stream, .. } = self;
+    /// The status alone of a call of [`KINDS`], by its number: nothing is allocated but by
+    /// the library.
+    pub fn status(&self, kind: usize, handle: &Handle) -> ssl_status {
+        let Arguments { batch, candidates, loss, gradients, workspace, workspace_size, stream } = *self;
         let handle = handle.pointer();
         // SAFETY: the pointers are as the `Call` made them, or what a test put in to see
-        // it refused before it is followed; here and below.
-        check(unsafe { ssl_forward(handle, batch, candidates, loss, *workspace, *workspace_size, *stream) })
+        // it refused before it is followed.
+        unsafe {
+            match kind {
+                0 => ssl_forward(handle, &batch, &candidates, &loss, workspace, workspace_size, stream),
+                3 => ssl_sample(handle, &batch, &candidates, stream),
+                _ => {
+                    let call = if kind == 1 { ssl_backward } else { ssl_forward_backward };
+                    call(handle, &batch, &candidates, &loss, &gradients, workspace, workspace_size, stream)
+                }
+            }
+        }
+    }
+
+    pub fn forward(&self, handle: &Handle) -> Result<(), Failure> {
+        check(self.status(0, handle))
     }
 
     pub fn backward(&self, handle: &Handle) -> Result<(), Failure> {
-        let Arguments { batch, candidates, loss, gradients, workspace, .. } = self;
-        let (handle, size) = (handle.pointer(), self.workspace_size);
-        // SAFETY: as in `forward`.
-        check(unsafe {
-            ssl_backward(handle, batch, candidates, loss, gradients, *workspace, size, self.stream)
-        })
+        check(self.status(1, handle))
     }
 
     pub fn forward_backward(&self, handle: &Handle) -> Result<(), Failure> {
-        let Arguments { batch, candidates, loss, gradients, workspace, .. } = self;
-        let (handle, size) = (handle.pointer(), self.workspace_size);
-        // SAFETY: as in `forward`.
-        check(unsafe {
-            ssl_forward_backward(handle, batch, candidates, loss, gradients, *workspace, size, self.stream)
-        })
+        check(self.status(2, handle))
     }
 
     pub fn sample(&self, handle: &Handle) -> Result<(), Failure> {
-        // SAFETY: as in `forward`.
-        check(unsafe { ssl_sample(handle.pointer(), &self.batch, &self.candidates, self.stream) })
+        check(self.status(3, handle))
     }
 }
 

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::backend::signals::SignalMask;
-use crate::error::{Error, Result};
+use crate::allocation::reserve_exact;
+use crate::backend::threads;
+use crate::error::Result;
 
 /// Rounds that a worker looks for a next job before it sleeps: some ten microseconds,
 /// more than lies between the phases of one call.
@@ -67,14 +68,11 @@ impl Team {
         });
         let busy = AtomicBool::new(false);
         let mut team = Team { shared, workers: Vec::new(), busy, process: std::process::id() };
-        let _mask = SignalMask::block_all();
+        reserve_exact(&mut team.workers, threads - 1, "the handle's threads")?;
         for worker in 1..threads {
             let shared = Arc::clone(&team.shared);
-            let thread = thread::Builder::new()
-                .name("sampled-softmax".into())
-                .spawn(move || work(&shared, worker))
-                .map_err(|_| Error::HostMemory { bytes: 2 << 20, purpose: "the stack of a thread" })?;
-            team.workers.push(thread);
+            let name = format_args!("thread {worker} of num_threads - 1 = {}", threads - 1);
+            team.workers.push(threads::spawn(name, move || work(&shared, worker))?);
         }
         // Threads allocate as they start: not later, while some call runs.
         while team.shared.started.load(Ordering::Acquire) < team.workers.len() {

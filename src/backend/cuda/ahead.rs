@@ -3,11 +3,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use super::slots::{Pool, Slot};
-use crate::backend::signals::SignalMask;
-use crate::error::{Error, Result};
+use crate::backend::threads;
+use crate::error::Result;
 use crate::sampler::{ExpectedCount, Sampler};
 
 /// Which draw, and in which type its expected counts.
@@ -53,12 +53,8 @@ impl Ahead {
             pool: Arc::clone(pool),
             sampler: Arc::clone(sampler),
         });
-        let _mask = SignalMask::block_all();
         let theirs = Arc::clone(&shared);
-        let thread = thread::Builder::new()
-            .name("sampled-softmax".into())
-            .spawn(move || theirs.work())
-            .map_err(|_| Error::HostMemory { bytes: 2 << 20, purpose: "the stack of a thread" })?;
+        let thread = threads::spawn("the thread that draws ahead", move || theirs.work())?;
         Ok(Ahead { shared, thread: Some(thread) })
     }
 

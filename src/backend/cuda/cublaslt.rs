@@ -16,6 +16,7 @@ use libc::c_void;
 use super::context::{Device, Entered};
 use super::cublaslt_library::{Algorithm, Heuristic, Library, Owned};
 use super::pointers::Stream;
+use crate::allocation::check_room;
 use crate::error::{Error, Result};
 
 /// CUBLAS_OP_T.
@@ -169,6 +170,7 @@ impl CublasLt {
         if let Some(plan) = plans.get(key) {
             return Ok(plan.clone());
         }
+        check_room("a plan of cuBLASLt")?;
         let plan = self.make_plan(key)?.map(Arc::new);
         plans.insert(*key, plan.clone());
         Ok(plan)

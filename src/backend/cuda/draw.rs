@@ -54,9 +54,16 @@ impl<'a> Draw<'a> {
         source: Source,
         slot: Box<Slot>,
         (stream, capture): (Stream, Option<Capture>),
-    ) -> Draw<'a> {
+    ) -> Result<Draw<'a>> {
         let memory = slot.memory();
-        Draw { sampling, request, source, slot: Some(slot), memory, capture, stream, started: false }
+        let slot = Some(slot);
+        let mut draw = Draw { sampling, request, source, slot, memory, capture, stream, started: false };
+        if draw.is_late()
+            && let Some(slot) = &mut draw.slot
+        {
+            slot.keep(request.candidates.avoid)?;
+        }
+        Ok(draw)
     }
 
     fn is_late(&self) -> bool {
@@ -107,12 +114,8 @@ impl<'a> Draw<'a> {
     unsafe fn draw_later(&mut self, queue: &Queue<'_>) -> Result<()> {
         let (sampling, labels) = (self.sampling, self.request.labels);
         let waits = self.waits_for_labels();
-        let Candidates { step, double, num_sampled, avoid, true_counts, .. } = *self.request.candidates;
+        let Candidates { step, double, num_sampled, true_counts, .. } = *self.request.candidates;
         let Some(mut slot) = self.slot.take() else { return Ok(()) };
-        // The memory of an earlier list serves again.
-        let mut list = slot.task.take().map_or_else(Vec::new, |task| task.avoid);
-        list.clear();
-        list.extend_from_slice(avoid);
         let mut memory = self.memory;
         if !waits || true_counts.is_null() {
             memory.true_counts = std::ptr::null_mut();
@@ -127,7 +130,7 @@ impl<'a> Draw<'a> {
             num_true: sampling.num_true,
             ignored: self.request.ignored,
             exclude_labels: sampling.exclude_labels,
-            avoid: list,
+            avoid: std::mem::take(&mut slot.avoid),
             memory,
         }));
         match (&self.capture, &sampling.pool) {

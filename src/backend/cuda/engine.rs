@@ -19,6 +19,7 @@ use super::pointers::Stream;
 use super::sampling::Sampling;
 use super::slots;
 use super::workspace::Workspace;
+use crate::allocation::check_room_of;
 use crate::args::{Candidates, Problem, RowList, Shape};
 use crate::backend::{Sample, Step, WorkspaceSize};
 use crate::error::{Error, Result};
@@ -28,6 +29,9 @@ use crate::sampler::Sampler;
 
 /// What cuBLASLt is given to work in, as NVIDIA advises for its larger devices.
 const LIBRARY_WORKSPACE: usize = 32 << 20;
+
+/// Above what a search for libraries, and what is kept of them, allocates.
+const OPENING: usize = 1 << 20;
 
 /// The engine on one device.
 pub(super) struct OnDevice {
@@ -43,6 +47,7 @@ pub(super) struct OnDevice {
 impl OnDevice {
     pub(super) fn new(ordinal: i32, problem: &Problem, sampler: &Arc<Sampler>) -> Result<OnDevice> {
         slots::free_abandoned();
+        check_room_of(OPENING, "opening a device")?;
         let device = Device::open(ordinal)?;
         let machine = Machine {
             arch: device.arch,
@@ -69,13 +74,16 @@ impl OnDevice {
     }
 
     /// cuBLASLt, opened when it is first of use.
-    fn library(&self) -> Option<&CublasLt> {
-        self.library.get_or_init(|| CublasLt::open(&self.device)).as_ref()
+    fn library(&self) -> Result<Option<&CublasLt>> {
+        if self.library.get().is_none() {
+            check_room_of(OPENING, "opening cuBLASLt")?;
+        }
+        Ok(self.library.get_or_init(|| CublasLt::open(&self.device)).as_ref())
     }
 
     fn plan(&self, problem: &Problem, shape: &Shape) -> Result<Plan> {
         let mut plan = Plan::new(&self.machine, &self.catalogue, problem, shape)?;
-        if plan.suits_library() && self.library().is_some() {
+        if plan.suits_library() && self.library()?.is_some() {
             plan.machine.library_workspace = LIBRARY_WORKSPACE;
         }
         Ok(plan)

@@ -11,10 +11,13 @@ use super::images::{Image, Images};
 use super::instances::{self, Instance};
 use super::pointers::Stream;
 use super::sources::Unit;
+use crate::allocation::check_room_of;
 use crate::error::{Error, Result};
 
 /// Dynamic shared memory that a kernel gets without being allowed more.
 const SHARED_WITHOUT_ASKING: u32 = 48 * 1024;
+/// Above what sources, headers and code of a module take, beside the compiler's own.
+const MAKING: usize = 8 << 20;
 /// The driver's codes for an image that it cannot use.
 const IMAGE_REFUSED: [i32; 5] = [200, 209, 218, 222, 300];
 
@@ -71,6 +74,7 @@ impl Modules {
         }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.get().is_none() {
+            check_room_of(MAKING, "making kernels")?;
             let unit = Unit::of(instance);
             let module = self.load(entered, &unit)?;
             let mut functions = Vec::new();

@@ -125,7 +125,7 @@ impl Sampling {
             }
             (Some(_), true) => (pool.take_for_graph(labels)?, Source::Later { rule: None }),
         };
-        Ok(Draw::new(self, request, source, slot, (stream, capture)))
+        Draw::new(self, request, source, slot, (stream, capture))
     }
 
     fn check(&self, request: &Request<'_>) -> Result<()> {

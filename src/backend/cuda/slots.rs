@@ -12,6 +12,7 @@ use super::context::{Device, Entered};
 use super::pinned::Pinned;
 use super::pointers::Stream;
 use super::stream::Event;
+use crate::allocation::reserve_exact;
 use crate::error::{Error, Result};
 use crate::labels::Labels;
 use crate::sampler::{Counts, Draw, ExpectedCount, Sampler};
@@ -55,6 +56,8 @@ pub(super) struct Slot {
     labels: Option<Pinned>,
     event: Event,
     num_sampled: usize,
+    /// The classes to avoid, for `task`.
+    pub(super) avoid: Vec<i64>,
     /// What the stream will call, if the draw waits for it.
     pub(super) task: Option<HostDraw>,
 }
@@ -62,7 +65,8 @@ pub(super) struct Slot {
 impl Slot {
     fn new(device: &Arc<Device>, num_sampled: usize) -> Result<Box<Slot>> {
         let memory = Pinned::new(device, Slot::bytes(num_sampled), "a draw of the sampler")?;
-        Ok(Box::new(Slot { memory, labels: None, event: Event::new(device)?, num_sampled, task: None }))
+        let (event, avoid) = (Event::new(device)?, Vec::new());
+        Ok(Box::new(Slot { memory, labels: None, event, num_sampled, avoid, task: None }))
     }
 
     fn bytes(num_sampled: usize) -> usize {
@@ -96,6 +100,17 @@ impl Slot {
             let bytes = labels.max(1) * 2 * OF_LABEL;
             self.labels = Some(Pinned::new(device, bytes, "the labels of a draw that depends on them")?);
         }
+        Ok(())
+    }
+
+    /// Copies the classes to avoid. The memory of an earlier list serves again.
+    pub(super) fn keep(&mut self, avoid: &[i64]) -> Result<()> {
+        if let Some(task) = self.task.take() {
+            self.avoid = task.avoid;
+        }
+        self.avoid.clear();
+        reserve_exact(&mut self.avoid, avoid.len(), "the classes to avoid")?;
+        self.avoid.extend_from_slice(avoid);
         Ok(())
     }
 
