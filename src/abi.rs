@@ -45,7 +45,7 @@ pub const SSL_STATUS_NO_BACKEND: i32 = 2001;
 pub const SSL_STATUS_ARCHITECTURE: i32 = 2002;
 /// The call cannot be captured into a CUDA graph.
 pub const SSL_STATUS_GRAPH_CAPTURE: i32 = 2003;
-/// Host memory ran out.
+/// Host memory ran out, or the system refused a thread.
 pub const SSL_STATUS_HOST_MEMORY: i32 = 3001;
 /// Device memory ran out.
 pub const SSL_STATUS_DEVICE_MEMORY: i32 = 3002;

@@ -123,6 +123,10 @@ unsafe fn step(
 /// draws of a learning sampler then follow one another in the order the calls
 /// arrive; all else is independent.
 ///
+/// Memory that runs out is `SSL_STATUS_HOST_MEMORY`, in this call and in all others. For
+/// its many small allocations the library makes sure that there is room before it begins
+/// with them; if another thread takes the last of it in that moment, the process ends.
+///
 /// A CUDA handle retains the device's primary context, which it shares with the CUDA
 /// runtime and the frameworks; the caller's current context is never changed.
 ///

@@ -1,10 +1,12 @@
 //! Compiled kernels on disk, so that a second process need not compile them. An entry is
-//! used only if it is the user's own and whole; whatever is wrong with the cache, the
-//! kernels are compiled instead, and nobody is told.
+//! used only if it is whole, and the user's own: it is code that will run in this process.
+//! Whatever is wrong with the cache, the kernels are compiled instead; if that fails, the
+//! error tells of a folder that was passed over.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,8 +17,8 @@ use sha2::{Digest, Sha256};
 /// First bytes of an entry; another number when the form changes.
 const MAGIC: &[u8; 16] = b"ssl kernel no. 1";
 const DIGEST: usize = 32;
-/// Far above any module; what is larger is no entry.
-const LARGEST: u64 = 64 << 20;
+/// Far above any module, in bytes; what is larger is no entry.
+pub(super) const LARGEST: usize = 16 << 20;
 
 /// Name of an entry: all that its contents follow from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,9 +73,7 @@ impl Cache {
 
     /// An entry's contents, `None` if it is not there, not the user's, or not whole.
     pub(crate) fn load(&self, key: &Key) -> Option<Vec<u8>> {
-        if !self.is_trusted() {
-            return None;
-        }
+        self.trusted().ok()?;
         // What is opened is what is checked: no link is followed, no device waited for.
         let mut file = OpenOptions::new()
             .read(true)
@@ -81,28 +81,35 @@ impl Cache {
             .open(self.folder.join(key.file_name()))
             .ok()?;
         let metadata = file.metadata().ok()?;
-        if !metadata.is_file() || !is_ours(&metadata) || metadata.len() > LARGEST {
+        if !metadata.is_file() || ours(&metadata).is_err() || metadata.len() > LARGEST as u64 {
             return None;
         }
         let mut entry = Vec::new();
-        Read::by_ref(&mut file).take(LARGEST).read_to_end(&mut entry).ok()?;
-        let entry = entry.strip_prefix(MAGIC)?;
-        let (checksum, contents) = entry.split_at_checked(DIGEST)?;
-        (key.checksum(contents) == checksum).then(|| contents.to_vec())
+        Read::by_ref(&mut file).take(LARGEST as u64).read_to_end(&mut entry).ok()?;
+        let (checksum, contents) = entry.strip_prefix(MAGIC)?.split_at_checked(DIGEST)?;
+        if key.checksum(contents) != checksum {
+            return None;
+        }
+        entry.drain(..MAGIC.len() + DIGEST);
+        Some(entry)
     }
 
     /// Keeps an entry, if that can be done. Readers see the old one, or none, until the
     /// new one is whole; of several writers the last wins.
     pub(crate) fn store(&self, key: &Key, contents: &[u8]) {
         let _ = self.create();
-        if !self.is_trusted() {
+        if self.trusted().is_err() || !may_write(MAGIC.len() + DIGEST + contents.len()) {
             return;
         }
+        self.remove_abandoned();
         static WRITES: AtomicU64 = AtomicU64::new(0);
         let number = WRITES.fetch_add(1, Ordering::Relaxed);
         let temporary = self.folder.join(format!(".{}.{number}.{}", process::id(), key.file_name()));
-        let written = write(&temporary, &[MAGIC, &key.checksum(contents), contents])
-            .and_then(|()| fs::rename(&temporary, self.folder.join(key.file_name())));
+        let written = write(&temporary, &[MAGIC, &key.checksum(contents), contents]).and_then(|locked| {
+            fs::rename(&temporary, self.folder.join(key.file_name()))?;
+            drop(locked);
+            Ok(())
+        });
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
         }
@@ -112,32 +119,73 @@ impl Cache {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)
     }
 
-    /// Whether nobody else can have put something there.
-    fn is_trusted(&self) -> bool {
-        fs::metadata(&self.folder).is_ok_and(|metadata| metadata.is_dir() && is_ours(&metadata))
+    /// Removes what writers that were killed have left: one that lives has its file locked.
+    fn remove_abandoned(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            if !name.as_bytes().starts_with(b".") || !name.as_bytes().ends_with(b".kernel") {
+                continue;
+            }
+            let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+            let file = OpenOptions::new().write(true).custom_flags(flags).open(&path);
+            if file.is_ok_and(|file| file.try_lock().is_ok()) {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
+    /// Whether there is a folder, and nobody else can have put something there; if there is
+    /// one that others could, what it is passed over for.
+    pub(crate) fn trusted(&self) -> Result<(), Option<String>> {
+        let metadata = fs::metadata(&self.folder).map_err(|_| None)?;
+        let whose = if metadata.is_dir() { ours(&metadata) } else { Err("is no folder".into()) };
+        whose.map_err(|reason| Some(format!("the kernel cache {} {reason}", self.folder.display())))
     }
 }
 
-/// Owned by the user, and writable by nobody else.
-fn is_ours(metadata: &Metadata) -> bool {
+/// Owned by the user, and writable by nobody else; otherwise what it is instead.
+fn ours(metadata: &Metadata) -> Result<(), String> {
     // SAFETY: asks for a number, cannot fail.
     let user = unsafe { libc::geteuid() };
-    metadata.uid() == user && metadata.mode() & 0o022 == 0
+    if metadata.uid() != user {
+        return Err(format!("belongs to user {}, not {user}", metadata.uid()));
+    }
+    match metadata.mode() & 0o7777 {
+        mode if mode & 0o022 != 0 => Err(format!("has mode {mode:o}: others could put code there")),
+        _ => Ok(()),
+    }
 }
 
-fn write(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
+/// Whether this process may make a file so large: one that tries in spite of its limit gets
+/// a signal, which ends it.
+fn may_write(bytes: usize) -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes one struct.
+    let code = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    code != 0 || bytes as u64 <= limit.rlim_cur
+}
+
+/// The file is locked until it is dropped.
+fn write(path: &Path, parts: &[&[u8]]) -> std::io::Result<File> {
     let mut file: File = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)?;
+    // One who cleans up may have been quicker: then there is nothing to rename in the end.
+    let _ = file.try_lock();
     for part in parts {
         file.write_all(part)?;
     }
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
 
 #[cfg(test)]
 #[path = "cache_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "cache_fault_tests.rs"]
+mod fault_tests;

@@ -4,17 +4,17 @@ use std::thread;
 use super::*;
 
 /// A folder of this test's own, removed at the end.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Folder {
+    pub(super) fn new(name: &str) -> Folder {
         let path = env::temp_dir().join(format!("sampled-softmax-cache-{}-{name}", process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).unwrap();
         Folder(path)
     }
 
-    fn cache(&self) -> Cache {
+    pub(super) fn cache(&self) -> Cache {
         Cache::at(self.0.join("deep/kernels"))
     }
 
@@ -29,7 +29,7 @@ impl Drop for Folder {
     }
 }
 
-fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     // SAFETY: asks for a number, cannot fail.
     unsafe { libc::geteuid() == 0 }
 }

@@ -15,6 +15,8 @@ use cudarc::driver::sys::{
 };
 use libloading::Library;
 
+use super::nvrtc::loader_says;
+use crate::allocation::check_room;
 use crate::error::{Error, Result};
 
 /// What every entry point returns: a `CUresult`, unknown ones included.
@@ -118,6 +120,7 @@ impl Driver {
         if let Some(driver) = DRIVER.get() {
             return Ok(driver);
         }
+        check_room("the CUDA driver")?;
         let driver = Driver::fetch(open()?)?;
         // SAFETY: cuInit may be called any number of times.
         let code = unsafe { (driver.cuInit)(0) };
@@ -161,18 +164,19 @@ impl Driver {
 /// installs; plain `libcuda.so` may be the stub of a toolkit, so it comes later.
 fn open() -> Result<&'static Library> {
     // SAFETY: loading libcuda runs its initialisers, which every CUDA program does.
-    if let Ok(library) = unsafe { Library::new("libcuda.so.1") } {
-        return Ok(Box::leak(Box::new(library)));
-    }
+    let error = match unsafe { Library::new("libcuda.so.1") } {
+        Ok(library) => return Ok(Box::leak(Box::new(library))),
+        Err(error) => error,
+    };
     // SAFETY: as above. `culib` panics where `is_culib_present` is false.
     unsafe {
         if sys::is_culib_present() {
             return Ok(sys::culib());
         }
     }
-    Err(Error::NoBackend(
-        "backend = 1: there is no CUDA driver here (libcuda.so.1 was not found); install NVIDIA's driver, \
-         or use the CPU engine, backend = 0"
-            .into(),
-    ))
+    Err(Error::NoBackend(format!(
+        "backend = 1: there is no CUDA driver here ({}); install NVIDIA's driver, or use the CPU engine, \
+         backend = 0",
+        loader_says(&error)
+    )))
 }

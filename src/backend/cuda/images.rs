@@ -62,7 +62,10 @@ impl Images {
         cache: Option<Cache>,
         table: &'static [Compiled],
     ) -> Result<Images> {
-        let compiler = choose(arch, driver, places).map(|(nvrtc, target)| Compiler { nvrtc, target, cache });
+        let compiler = match choose(arch, driver, places) {
+            Ok((nvrtc, target)) => Ok(Compiler { nvrtc, target, cache }),
+            Err(reason) => Err(Error::NoBackend(reason + &passed_over(cache.as_ref()))),
+        };
         match compiler {
             Err(error) if compiled(table, arch, &Unit::Small.name()).is_none() => Err(error),
             compiler => Ok(Images { arch, table, compiler }),
@@ -115,8 +118,10 @@ impl Compiler {
 
     fn compile(&self, unit: &Unit, source: &str, key: &Key) -> Result<Vec<u8>> {
         let compiled = self.nvrtc.compile(source, HEADERS, self.target);
-        let bytes =
-            compiled.map_err(|error| Error::NoBackend(format!("kernels {}: {error}", unit.name())))?;
+        let bytes = compiled.map_err(|error| {
+            let passed_over = passed_over(self.cache.as_ref());
+            Error::NoBackend(format!("kernels {}: {error}{passed_over}", unit.name()))
+        })?;
         if let Some(cache) = &self.cache {
             cache.store(key, &bytes);
         }
@@ -129,6 +134,14 @@ impl Compiler {
         let options = self.target.options().join(" ");
         let parts = [version.as_str(), &options, source].into_iter();
         Key::of(parts.chain(HEADERS.iter().flat_map(|(name, text)| [*name, *text])))
+    }
+}
+
+/// What an error adds where there is a cache that cannot be trusted.
+fn passed_over(cache: Option<&Cache>) -> String {
+    match cache.map(Cache::trusted) {
+        Some(Err(Some(reason))) => format!(" (passed over: {reason})"),
+        _ => String::new(),
     }
 }
 
@@ -148,7 +161,7 @@ fn compiled(table: &[Compiled], arch: u32, unit: &str) -> Option<Image> {
 
 /// The first NVRTC that makes code for `arch`, of the versions the driver knows if there
 /// is one; machine code rather than PTX.
-fn choose(arch: u32, driver: i32, places: &Places) -> Result<(&'static Nvrtc, Target)> {
+fn choose(arch: u32, driver: i32, places: &Places) -> std::result::Result<(&'static Nvrtc, Target), String> {
     let mut reasons = Vec::new();
     for major in libraries::majors(driver) {
         let mut translated = None;
@@ -177,7 +190,7 @@ fn choose(arch: u32, driver: i32, places: &Places) -> Result<(&'static Nvrtc, Ta
          SAMPLED_SOFTMAX_NVRTC; or use a build of this library that holds compiled kernels (cargo build \
          --release --features aot)"
     );
-    Err(Error::NoBackend(text))
+    Err(text)
 }
 
 /// Opens each NVRTC once in a process.

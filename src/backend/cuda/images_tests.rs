@@ -2,6 +2,7 @@
 //! (nvidia-cuda-nvrtc) in any environment under build/.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::backend::cuda::{instances, sources};
@@ -64,6 +65,19 @@ fn without_nvrtc_the_error_names_both_remedies() {
     {
         assert!(text.contains(part), "{part} in: {text}");
     }
+}
+
+#[test]
+fn an_error_tells_of_a_cache_that_was_passed_over() {
+    let folder = temporary("passed-over");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let places = Places { file: Some("/none".into()), ..Places::default() };
+    let cache = Some(Cache::at(folder.clone()));
+    let text = Images::with(90, CUDA_13, &places, cache, &[]).err().expect("there is nothing").to_string();
+    fs::remove_dir(&folder).unwrap();
+    let expected = format!("(passed over: the kernel cache {} has mode 777", folder.display());
+    assert!(text.contains(&expected), "{text}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use cudarc::driver::sys::{CUfunction, CUfunction_attribute, CUmodule};
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::cache;
 use super::context::{Device, Entered};
 use super::graph::CaptureState;
 use super::images::{Image, Images};
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 /// Dynamic shared memory that a kernel gets without being allowed more.
 const SHARED_WITHOUT_ASKING: u32 = 48 * 1024;
 /// Above what sources, headers and code of a module take, beside the compiler's own.
-const MAKING: usize = 8 << 20;
+const MAKING: usize = 4 * cache::LARGEST;
 /// The driver's codes for an image that it cannot use.
 const IMAGE_REFUSED: [i32; 5] = [200, 209, 218, 222, 300];
 

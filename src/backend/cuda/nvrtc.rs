@@ -82,8 +82,8 @@ impl Nvrtc {
             open_builtins(folder);
         }
         // SAFETY: loading NVRTC runs its initialisers, which every user of it does.
-        let library =
-            unsafe { Library::new(path) }.map_err(|error| format!("{}: {error}", path.display()))?;
+        let library = unsafe { Library::new(path) }
+            .map_err(|error| format!("{}: {}", path.display(), loader_says(&error)))?;
         let library: &'static Library = Box::leak(Box::new(library));
         let get = |name: &str| Symbol { library, name: name.into(), path };
         // SAFETY: these are the signatures of nvrtc.h.
@@ -243,6 +243,11 @@ pub(crate) fn open_builtins(folder: &Path) {
             }
         }
     }
+}
+
+/// Why a library was not opened, in the system's words.
+pub(crate) fn loader_says(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn text(text: &str) -> Result<CString, String> {
