@@ -128,6 +128,16 @@ impl Driver {
         }
     }
 
+    /// Lets calls fail from here on, as FAKE_CUDA_FAIL in tests/emu/fake_cuda.h says.
+    pub fn fail(&self, failures: &str) {
+        let failures = CString::new(failures).unwrap();
+        // SAFETY: tests/emu/fake_cuda_call.cpp.
+        unsafe {
+            let fail = self.0.get::<unsafe extern "C" fn(*const libc::c_char)>(b"fake_cuda_fail");
+            fail.unwrap()(failures.as_ptr());
+        }
+    }
+
     /// Bytes allocated on the device.
     pub fn memory_in_use(&self) -> u64 {
         // SAFETY: tests/emu/fake_cuda_memory.cpp.

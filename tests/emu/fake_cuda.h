@@ -13,7 +13,8 @@
 //     FAKE_CUDA_SEED=3             order of threads and landing of copies (0)
 //     FAKE_CUDA_THREADS=2          OS threads for the blocks of a launch (1)
 //     FAKE_CUDA_FAIL=cuMemAlloc_v2:3=2,cuLaunchKernel:1=700
-//                                  the third allocation and the first launch fail so
+//                                  the third allocation and the first launch fail so; * is any function,
+//                                  0 every call of it
 //     FAKE_CUDA_LOG=path           one line a call
 #pragma once
 #include <cstdint>

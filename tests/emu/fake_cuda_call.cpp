@@ -26,10 +26,9 @@ int number(const char* name, int otherwise) {
     return text && *text ? atoi(text) : otherwise;
 }
 
-// "name:n=code,..."
-std::vector<Injected> read_failures() {
+// "name:n=code,...", as fake_cuda.h has it
+std::vector<Injected> read_failures(const char* text) {
     std::vector<Injected> all;
-    const char* text = getenv("FAKE_CUDA_FAIL");
     std::stringstream list(text ? text : "");
     for (std::string entry; std::getline(list, entry, ',');) {
         size_t colon = entry.find(':'), equals = entry.find('=');
@@ -49,7 +48,11 @@ bool is_sticky(int code) {
            code == 214 || code == 220;
 }
 
-std::map<std::string, uint64_t> counts;
+std::map<std::string, uint64_t> counts, counts_before;  // before the failures were set
+std::vector<Injected>& failures() {
+    static std::vector<Injected> all = read_failures(getenv("FAKE_CUDA_FAIL"));
+    return all;
+}
 bool is_initialised = false;
 std::atomic<bool> is_over = false;
 thread_local const char* calling = "";
@@ -63,10 +66,9 @@ FILE* log_file() {
 }
 
 int injected(const char* name) {
-    static const std::vector<Injected> failures = read_failures();
-    uint64_t count = ++counts[name];
-    for (const Injected& f : failures)
-        if (f.name == name && f.at == count) return f.code;
+    uint64_t count = ++counts[name] - counts_before[name];
+    for (const Injected& f : failures())
+        if ((f.name == name || f.name == "*") && (f.at == count || f.at == 0)) return f.code;
     return 0;
 }
 
@@ -145,7 +147,14 @@ int call(const char* name, unsigned needs, const std::function<int()>& body) {
 // destructor of its own for then.
 extern "C" __attribute__((visibility("hidden"))) int __cxa_atexit(void (*)(void*), void*, void*) { return 0; }
 
-// How often an entry point was called, for tests.
+// For tests: other failures than FAKE_CUDA_FAIL's, of calls from here on.
+EXPORT void fake_cuda_fail(const char* text) {
+    std::lock_guard guard(fake::lock);
+    fake::failures() = fake::read_failures(text);
+    fake::counts_before = fake::counts;
+}
+
+// For tests: how often an entry point was called.
 EXPORT unsigned long long fake_cuda_calls(const char* name) {
     std::lock_guard guard(fake::lock);
     return fake::counts[name];

@@ -55,7 +55,8 @@ Context* numbered(int number) { return every_context[number]; }
 Context* primary(int device) {
     static std::map<int, Context*> all;
     Context*& context = all[device];
-    if (!context) context = make_context(device, true);
+    // One that was lost is made anew once nobody holds it; what it held is gone with it.
+    if (!context || (context->lost && context->references == 0)) context = make_context(device, true);
     return context;
 }
 
@@ -170,10 +171,7 @@ EXPORT int cuDevicePrimaryCtxRelease_v2(int device) {
         Context* c = primary(device);
         if (c->references == 0)
             return complain(INVALID_CONTEXT, "the primary context of device %d is not retained", device);
-        if (--c->references == 0) {
-            close(c);
-            c->lost = 0;
-        }
+        if (--c->references == 0) close(c);
         return 0;
     });
 }

@@ -108,7 +108,7 @@ fn writers_that_are_killed_leave_nothing_that_stays() {
     let contents = vec![3; 3_000_000];
     let mut abandoned = 0;
     for round in 0..12 {
-        let pid = child(|| (0..).for_each(|number| cache.store(&numbered(number % 3), &contents)));
+        let pid = child(|| (0..1_000_000).for_each(|number| cache.store(&numbered(number % 3), &contents)));
         let begin = Instant::now();
         while !cache.folder.exists() {
             assert!(begin.elapsed() < Duration::from_secs(20), "the child writes nothing");
