@@ -33,8 +33,7 @@ fn starve_creation(what: &str, config: &ssl_config) {
             Some(_) => assert_says_memory(what, status),
             None => assert_eq!(status, SSL_STATUS_OK, "{what}: {}", last_error()),
         }
-        // SAFETY: NULL, or just made.
-        unsafe { ssl_destroy(handle) };
+        ssl_destroy(handle);
         refused
     });
     assert!(failures > 0, "{what}: no allocation was refused");
