@@ -208,6 +208,14 @@ fn shapes_that_overflow() {
         strides(GRADIENTS, "row_ids", |a, size| a.gradients.row_capacity = size);
         strides(ALL, "avoid", |a, size| a.candidates.num_avoid = size);
     }
+    // A stride between no rows is a stride nevertheless.
+    let mut empty = some_case();
+    (empty.rows, empty.inputs, empty.labels) = (0, Vec::new(), Vec::new());
+    (empty.true_expected_count, empty.sample_weights, empty.grad_output) = (Vec::new(), None, None);
+    refused(&empty, ALL, SSL_STATUS_SHAPE, &["inputs"], |a| a.batch.inputs_stride = i64::MAX - 1);
+    refused(&empty, GRADIENTS, SSL_STATUS_SHAPE, &["d_inputs"], |a| {
+        a.gradients.d_inputs_stride = i64::MAX - 1;
+    });
     // Each size alone is harmless, their product is not.
     refused(&case, ALL, SSL_STATUS_SHAPE, &["num_rows", "dim"], |a| {
         (a.batch.num_rows, a.batch.dim) = (1 << 31, 1 << 31);

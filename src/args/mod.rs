@@ -157,7 +157,8 @@ fn matrix(
         return Err(Error::Shape(format!("{name}_stride = {stride} is less than dim = {cols}")));
     }
     let stride = if stride == 0 { cols } else { stride as usize };
-    elements(name, &[rows as i64, stride as i64])?;
+    // A stride that no address can be moved by is refused where there are no rows, too.
+    elements(name, &[(rows as i64).max(1), stride as i64])?;
     let data = pointer(name, data, rows * cols, dtype.size())?;
     Ok(Tensor { data: data.cast(), dtype, rows, cols, stride })
 }
