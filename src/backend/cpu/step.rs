@@ -186,7 +186,9 @@ impl<'a, R: Real> Run<'a, R> {
         unsafe {
             let weighted = |row| {
                 let weight = self.sample_weight(row);
-                if weight == 0.0 { 0.0 } else { weight * *self.buffers.row_loss.add(row) }
+                // The weight of an ignored row may be NaN.
+                let idle = weight == 0.0 || self.host.is_ignored(row);
+                if idle { 0.0 } else { weight * *self.buffers.row_loss.add(row) }
             };
             let rows = 0..self.shape().rows;
             if self.step.problem.reduction == Reduction::None {
