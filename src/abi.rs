@@ -156,7 +156,7 @@ pub const SSL_UPDATE_ROW_ADAGRAD: u32 = 2;
 
 /// What `ssl_create` makes. Copied; nothing of it need outlive the call.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct ssl_config {
     /// `sizeof(ssl_config)`, set by SSL_INIT.
     pub struct_size: u32,
@@ -222,7 +222,7 @@ pub struct ssl_config {
 
 /// What a loss is computed of. Read only. Forward and backward take the same one.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct ssl_batch {
     /// `sizeof(ssl_batch)`, set by SSL_INIT.
     pub struct_size: u32,
@@ -263,7 +263,7 @@ pub struct ssl_batch {
 /// The sampled classes and how often each was to be expected. Written by a call that
 /// draws, read by all others: keep it from forward to backward.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct ssl_candidates {
     /// `sizeof(ssl_candidates)`, set by SSL_INIT.
     pub struct_size: u32,
@@ -299,7 +299,7 @@ pub struct ssl_candidates {
 
 /// The loss and what backward needs of it.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct ssl_loss {
     /// `sizeof(ssl_loss)`, set by SSL_INIT.
     pub struct_size: u32,
@@ -320,7 +320,7 @@ pub struct ssl_loss {
 
 /// The gradients and the upstream gradient. A NULL output is not computed.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct ssl_gradients {
     /// `sizeof(ssl_gradients)`, set by SSL_INIT.
     pub struct_size: u32,
@@ -374,7 +374,7 @@ pub struct ssl_gradients {
 /// are rounded to the nearest once. An element whose gradient and state are 0 stays where it
 /// is, also with an `epsilon` of 0.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct ssl_update {
     /// `sizeof(ssl_update)`, set by SSL_INIT.
     pub struct_size: u32,

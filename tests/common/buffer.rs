@@ -22,6 +22,17 @@ impl Buffer {
         Buffer { dtype, len, words }
     }
 
+    /// A copy of `len` elements elsewhere.
+    ///
+    /// # Safety
+    /// They are there.
+    pub unsafe fn read(dtype: u32, from: *const libc::c_void, len: usize) -> Self {
+        let mut buffer = Self::untouched(dtype, len);
+        // SAFETY: the caller's promise; the words have room for them.
+        unsafe { buffer.pointer().copy_from_nonoverlapping(from, buffer.size_in_bytes()) };
+        buffer
+    }
+
     /// `values` rounded to `dtype`.
     pub fn new(dtype: u32, values: &[f64]) -> Self {
         let mut buffer = Self::untouched(dtype, values.len());

@@ -27,7 +27,7 @@ pub use compare::{
     assert_matches_reference_within, central_differences, weight_gradients, worst_of,
 };
 pub use handle::{Failure, Handle, check, last_error};
-pub use outputs::Outputs;
+pub use outputs::{Outputs, earlier};
 pub use tolerance::Tolerances;
 
 use sampled_softmax::abi::{SSL_DTYPE_BFLOAT16, SSL_DTYPE_FLOAT16, SSL_DTYPE_FLOAT32, SSL_DTYPE_FLOAT64};

@@ -25,7 +25,7 @@ pub fn in_own_process<T: Fn()>(
     }
     let (_, name) = std::any::type_name::<T>().split_once("::").expect("a path in this crate");
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(PART, part);
+    command.args(["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"]).env(PART, part);
     prepare(&mut command);
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
