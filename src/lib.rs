@@ -30,6 +30,7 @@ pub mod error;
 mod float_environment;
 mod handle;
 pub mod labels;
+mod math;
 mod memory;
 pub mod reference;
 mod registry;

@@ -6,8 +6,8 @@
 
 use super::distribution::Distribution;
 use super::draw::Counts;
-use super::math;
 use crate::labels::Labels;
+use crate::math;
 
 /// How an expected count follows from a probability.
 #[derive(Clone, Copy, Debug, PartialEq)]

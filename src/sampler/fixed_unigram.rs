@@ -4,10 +4,10 @@
 //! built in linear time, Vose, 1991): a draw takes one cell and one comparison.
 
 use super::distribution::{Distribution, rejection_budget};
-use super::math;
 use super::stream::{Stream, unit};
 use crate::allocation::reserve_exact;
 use crate::error::Result;
+use crate::math;
 
 /// A distribution of given weights.
 #[derive(Debug)]

@@ -4,11 +4,11 @@
 //! class i - 1, so that finding a draw and adding a label both take log2(C) steps.
 
 use super::distribution::{Distribution, rejection_budget};
-use super::math;
 use super::stream::Stream;
 use crate::allocation::reserve_exact;
 use crate::error::{Error, Result};
 use crate::labels::Labels;
+use crate::math;
 
 /// A distribution that follows the labels.
 pub(super) struct LearnedUnigram {

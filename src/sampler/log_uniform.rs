@@ -15,8 +15,8 @@
 //! any C, which rounding down exp(u ln(C + 1)) does not.
 
 use super::distribution::{Distribution, rejection_budget};
-use super::math::{self, ln_1p_reciprocal, ln_1p_reciprocal_large};
 use super::stream::{Stream, unit};
+use crate::math::{self, ln_1p_reciprocal, ln_1p_reciprocal_large};
 
 /// The log-uniform distribution.
 #[derive(Debug)]

@@ -9,7 +9,7 @@
 //!                      -> expected_count
 //! distributions   uniform, log_uniform, fixed_unigram (vocabulary), learned_unigram
 //! membership      bitmap, or id_table for very many classes
-//! randomness      stream, math
+//! randomness      stream, and crate::math
 //! ```
 //!
 //! A draw is a function of (seed, step, rank) and, where the sampler learns, of its
@@ -27,7 +27,6 @@ mod fixed_unigram;
 mod id_table;
 mod learned_unigram;
 mod log_uniform;
-mod math;
 mod membership;
 mod replacement;
 mod scratch;

@@ -16,7 +16,7 @@
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
-use super::math;
+use crate::math;
 
 /// 2^64 over the golden ratio, odd: the increment of SplitMix64.
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;

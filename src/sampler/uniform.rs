@@ -1,8 +1,8 @@
 //! P(k) = 1 / C.
 
 use super::distribution::{Distribution, rejection_budget};
-use super::math;
 use super::stream::Stream;
+use crate::math;
 
 /// The uniform distribution.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use std::io::{BufRead, BufReader, Read};
 use super::config::{Unigram, UnigramWeights};
 use crate::allocation::{check_room_of, push, reserve_exact};
 use crate::error::{Error, Result};
+use crate::math;
 
 /// A line beyond this is no vocabulary.
 const LONGEST_LINE: usize = 1 << 20;
@@ -107,8 +108,8 @@ impl Shard {
         }
         let weight = weight()?;
         check_weight(weight).map_err(&error)?;
-        // x^1 is x; the library's power need not be exact.
-        let power = if self.distortion == 1.0 { weight } else { weight.powf(self.distortion) };
+        // x^1 is x, to the last bit.
+        let power = if self.distortion == 1.0 { weight } else { math::pow(weight, self.distortion) };
         if !power.is_finite() {
             let distortion = self.distortion;
             return Err(error(format!("= {weight} to the power {distortion} is not finite")));

@@ -36,3 +36,16 @@ pub const F32: u32 = SSL_DTYPE_FLOAT32;
 pub const F16: u32 = SSL_DTYPE_FLOAT16;
 pub const BF16: u32 = SSL_DTYPE_BFLOAT16;
 pub const F64: u32 = SSL_DTYPE_FLOAT64;
+
+/// What `SAMPLED_SOFTMAX_ISA` can be on this machine.
+pub fn instruction_sets() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let present = |name: &str| match name {
+        "avx512" => is_x86_feature_detected!("avx512f"),
+        "avx2" => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+        _ => true,
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let present = |name: &str| name == "portable";
+    ["avx512", "avx2", "portable"].into_iter().filter(|name| present(name)).collect()
+}

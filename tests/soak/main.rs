@@ -23,24 +23,9 @@ use common::{
 use sampled_softmax::abi::*;
 use trial::{Route, Trial};
 
-const INSTRUCTION_SETS: [&str; 3] = ["avx512", "avx2", "portable"];
-
 fn setting<T: FromStr>(name: &str, default: T) -> T {
     let Ok(text) = env::var(format!("SAMPLED_SOFTMAX_SOAK_{name}")) else { return default };
     text.parse().unwrap_or_else(|_| panic!("SAMPLED_SOFTMAX_SOAK_{name}={text}"))
-}
-
-/// The instruction sets that this machine has.
-fn instruction_sets() -> Vec<&'static str> {
-    #[cfg(target_arch = "x86_64")]
-    let present = |name: &str| match name {
-        "avx512" => is_x86_feature_detected!("avx512f"),
-        "avx2" => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-        _ => true,
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    let present = |name: &str| name == "portable";
-    INSTRUCTION_SETS.into_iter().filter(|name| present(name)).collect()
 }
 
 #[test]
@@ -51,7 +36,7 @@ fn random_calls_match_the_reference() {
         report("cuda", part);
         return;
     }
-    let sets = instruction_sets();
+    let sets = common::instruction_sets();
     for (index, name) in sets.iter().enumerate() {
         let part = in_own_process(
             random_calls_match_the_reference,

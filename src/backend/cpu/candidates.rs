@@ -4,6 +4,7 @@
 use super::convert::{read_one, read_row};
 use super::simd::Real;
 use super::step::Run;
+use crate::math;
 
 impl<R: Real> Run<'_, R> {
     /// Sorts, computes offsets, packs the weights as forward and backward need them.
@@ -53,7 +54,7 @@ impl<R: Real> Run<'_, R> {
             // SAFETY: offsets are padded to whole panels; order and ids have S elements.
             unsafe {
                 let offset = match column < sampled {
-                    true => self.bias(*b.ids.add(column)) - counts.get(*b.order.add(column)).ln(),
+                    true => self.bias(*b.ids.add(column)) - math::ln(counts.get(*b.order.add(column))),
                     false => f64::NEG_INFINITY,
                 };
                 b.offsets.add(column).write(R::from_f64(offset));

@@ -7,6 +7,7 @@ use super::simd::Real;
 use super::step::{Chunk, Run};
 use super::workspace::Hit;
 use crate::args::{Hits, Reduction};
+use crate::math;
 
 impl<R: Real> Run<'_, R> {
     /// The row's sample weight; 1 where there are none.
@@ -57,7 +58,7 @@ impl<R: Real> Run<'_, R> {
             // SAFETY: labels were checked against C.
             let logit = unsafe {
                 read_row(&self.step.batch.weights, label as usize, weight);
-                dot(input, weight) + self.bias(label) - counts.get(place).ln()
+                dot(input, weight) + self.bias(label) - math::ln(counts.get(place))
             };
             // Rounded as the sampled logits are, so that overflow shows alike in both.
             let logit = R::from_f64(logit).to_f64();
@@ -144,20 +145,21 @@ impl<R: Real> Run<'_, R> {
                 // Every class of the row is switched off, the true ones too.
                 (f64::NEG_INFINITY, f64::INFINITY)
             } else {
-                let sampled: f64 =
-                    groups().map(|(max, sum)| if sum == 0.0 { 0.0 } else { sum * (max - most).exp() }).sum();
-                let total = sampled + true_logits.iter().map(|z| (z - most).exp()).sum::<f64>();
+                let sampled: f64 = groups()
+                    .map(|(max, sum)| if sum == 0.0 { 0.0 } else { sum * math::exp(max - most) })
+                    .sum();
+                let total = sampled + true_logits.iter().map(|&z| math::exp(z - most)).sum::<f64>();
                 let log_total = match true_logits {
                     // ln_1p keeps what is below the precision of 1 + x.
-                    [only] if *only == most && most.is_finite() => sampled.ln_1p(),
-                    _ => total.ln(),
+                    [only] if *only == most && most.is_finite() => math::ln_1p(sampled),
+                    _ => math::ln(total),
                 };
                 (most + log_total, (most - mean) + log_total)
             };
             let loss = match self.step.problem.probability_floor {
                 0.0 => loss,
                 floor => {
-                    let ratio = |&z: &f64| (probability(z, lse) + floor).ln();
+                    let ratio = |&z: &f64| math::ln(probability(z, lse) + floor);
                     -true_logits.iter().map(ratio).sum::<f64>() / true_logits.len() as f64
                 }
             };
@@ -209,7 +211,7 @@ impl<R: Real> Run<'_, R> {
 
 /// exp(z - lse), 0 in a row of nothing but classes that are off.
 fn probability(z: f64, lse: f64) -> f64 {
-    if lse == f64::NEG_INFINITY { 0.0 } else { (z - lse).exp() }
+    if lse == f64::NEG_INFINITY { 0.0 } else { math::exp(z - lse) }
 }
 
 /// In float64, by eight partial sums, whose order is the same on every machine.

@@ -4,36 +4,9 @@
 
 use std::arch::x86_64::*;
 
-use super::simd::Vector;
+use super::simd::{Powers, Vector, exp};
 
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-
-/// What `exp` needs beyond a `Vector`.
-trait Powers: Vector<Real = f32> {
-    unsafe fn min(self, other: Self) -> Self;
-    unsafe fn round(self) -> Self;
-    /// self * 2^n
-    unsafe fn scale(self, n: Self) -> Self;
-}
-
-/// exp: 2^n * e^r with n = round(x / ln 2), |r| <= ln 2 / 2, and e^r by a polynomial of
-/// degree 6 fitted for the smallest relative error on that interval; within 1 ulp.
-#[inline(always)]
-unsafe fn exp<V: Powers>(x: V) -> V {
-    unsafe {
-        // Beyond these bounds the result is 0 or infinity anyhow. NaN passes both.
-        let x = V::splat(89.0).min(V::splat(-104.0).max(x));
-        let n = x.mul(V::splat(std::f32::consts::LOG2_E)).round();
-        // ln 2 in two parts, the first with zeros at its end so that n * part is exact.
-        let r = n.fma(V::splat(-0.693_359_4), x);
-        let r = n.fma(V::splat(2.121_944_4e-4), r);
-        let mut p = V::splat(1.389_920_8e-3);
-        for coefficient in [8.368_929e-3, 4.166_685e-2, 1.666_651_8e-1, 0.5, 1.0, 1.0] {
-            p = p.fma(r, V::splat(coefficient));
-        }
-        p.scale(n)
-    }
-}
 
 macro_rules! vector {
     (
