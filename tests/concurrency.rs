@@ -234,9 +234,12 @@ fn messages_stay_with_their_thread() {
     emulated(messages_stay_with_their_thread, "all", &[], || assert_messages_stay(CUDA));
 }
 
+/// Of the pool: a handle and its kind.
+type Place = Option<(u32, Arc<Handle>)>;
+
 /// Every thread replaces, uses and destroys handles of a common pool, whoever made them.
 fn assert_any_order_works(scale: Scale) {
-    let pool: Vec<Mutex<Option<(u32, Arc<Handle>)>>> = (0..scale.handles).map(|_| Mutex::new(None)).collect();
+    let pool: Vec<Mutex<Place>> = (0..scale.handles).map(|_| Mutex::new(None)).collect();
     const KINDS: u32 = 12;
     let create = |kind: u32| {
         drawing_handle(ssl_config {
