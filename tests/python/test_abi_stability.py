@@ -28,9 +28,13 @@ def _constants(header: str) -> list[str]:
 
 
 def _structs(header: str) -> dict[str, list[str]]:
-    """Fields of each struct, in order."""
+    """Fields of each struct with their types, in order."""
     structs = re.findall(r"typedef struct (ssl_\w+) \{(.*?)\}", _without_comments(header), flags=re.DOTALL)
-    return {name: re.findall(r"(\w+);", body) for name, body in structs}
+    return {name: [" ".join(field.split()) for field in body.split(";")[:-1]] for name, body in structs}
+
+
+def _field(declaration: str) -> str:
+    return re.findall(r"\w+", declaration)[-1]
 
 
 def _declarations(header: str) -> dict[str, str]:
@@ -46,7 +50,7 @@ def _as_compiled(header: Path, dialect: Dialect, folder: Path) -> dict[str, int]
     entries = [(name, name) for name in _constants(OLD) if not name.startswith("SSL_ABI_VERSION_")]
     for struct, fields in _structs(OLD).items():
         entries.append((struct, f"sizeof({struct})"))
-        for field in fields:
+        for field in map(_field, fields):
             entries.append((f"{struct}.{field}", f"offsetof({struct}, {field})"))
             entries.append((f"size of {struct}.{field}", f"sizeof((({struct} *)0)->{field})"))
     lines = [f'    printf("{key}=%lld\\n", (long long)({value}));' for key, value in entries]
@@ -86,7 +90,7 @@ def test_constants_keep_their_values_and_fields_their_places(dialect: Dialect, t
     assert changed == {}
 
 
-def test_fields_are_appended_only() -> None:
+def test_fields_are_appended_only_and_keep_their_types() -> None:
     new = _structs(NEW)
     for struct, fields in _structs(OLD).items():
         assert new[struct][: len(fields)] == fields, struct
