@@ -8,6 +8,8 @@
 # make wheel    the Python package with the library inside, for any Python 3, into build/wheel/
 # make emu      a stand-in for the CUDA driver that runs the kernels on the CPU; its folder: make -s emu-path
 # make lint     formatting and static checks
+# make audit    dependencies: versions that were withdrawn, and, where they can be had, security advisories
+# make third-party  write THIRD_PARTY.md anew: every crate and its licence
 # make header   write include/sampled_softmax.h anew from src/abi.rs and src/capi.rs
 #
 # What these need beyond Rust, Python 3, gcc and make they install under build/.
@@ -31,10 +33,10 @@ export PYTHONPATH := bindings/python
 export SAMPLED_SOFTMAX_LIB := $(CURDIR)/$(LIBRARY)
 export SAMPLED_SOFTMAX_CACHE_DIR := $(CURDIR)/build/cache
 
-.PHONY: build install wheel demo examples bench test lint format header environments clean emu emu-path emu-test mutants churn soak
+.PHONY: build install wheel demo examples bench test lint format header environments clean emu emu-path emu-test mutants churn soak audit third-party
 
 build:
-	cargo build --release
+	cargo build --release --locked
 	ln -sf libsampled_softmax.so $(LIBRARY).0
 
 install:
@@ -64,8 +66,8 @@ bench: build
 test: build wheel environments emu emu-test
 	$(MAKE) --silent -C tests/emu test ASAN=1
 	$(PYTHON) tests/emu/mutants.py --quick
-	cargo test --quiet
-	SAMPLED_SOFTMAX_ISA=portable cargo test --quiet --test gradients --test dtypes --test edge_cases --test determinism
+	cargo test --locked --quiet
+	SAMPLED_SOFTMAX_ISA=portable cargo test --locked --quiet --test gradients --test dtypes --test edge_cases --test determinism
 	$(PYTHON) -m pytest tests/python --quiet $(foreach name,$(ELSEWHERE),--ignore-glob '*/test_$(name)*')
 	LD_LIBRARY_PATH=$(CURDIR)/build/emu FAKE_CUDA_HIDE=1 $(PYTHON) -m pytest $(call tests_of,device) --quiet
 	$(EMULATED) $(VENV)-frameworks/bin/python -W ignore::UserWarning -m pytest tests/gpu --quiet
@@ -79,7 +81,7 @@ soak: SEED ?= 0
 soak: ENGINE ?= cpu
 soak: $(if $(filter cuda,$(ENGINE)),emu)
 	SAMPLED_SOFTMAX_SOAK_CASES=$(CASES) SAMPLED_SOFTMAX_SOAK_SEED=$(SEED) SAMPLED_SOFTMAX_SOAK_ENGINE=$(ENGINE) \
-		cargo test --release --test soak -- --nocapture
+		cargo test --locked --release --test soak -- --nocapture
 
 environments:
 	sh tests/environments.sh main mindspore frameworks
@@ -94,7 +96,7 @@ emu:
 
 # Handles made and destroyed 100,000 times on the emulated device too (make test: a few hundred).
 churn:
-	SAMPLED_SOFTMAX_CHURN=100000 cargo test --test churn -- --nocapture
+	SAMPLED_SOFTMAX_CHURN=100000 cargo test --locked --test churn -- --nocapture
 
 mutants:
 	python3 tests/emu/mutants.py $(ARGS)
@@ -105,7 +107,7 @@ emu-path:
 lint:
 	sh tests/environments.sh main
 	cargo fmt --check
-	cargo clippy --all-targets --quiet -- --deny warnings
+	cargo clippy --locked --all-targets --quiet -- --deny warnings
 	$(PYTHON) -m ruff check bindings benches examples tests
 	$(PYTHON) -m ruff format --check bindings benches examples tests
 
@@ -114,8 +116,22 @@ format:
 	cargo fmt
 	$(PYTHON) -m ruff format bindings benches examples tests
 
+third-party:
+	python3 tests/third_party.py
+
+# The registry says which versions were withdrawn. Advisories are a git repository, which no registry has a copy of:
+# where it cannot be reached or cargo-audit is absent, that is said, and is no failure.
+audit:
+	cargo tree --locked --duplicates --edges normal
+	python3 tests/third_party.py --check
+	@mkdir -p build
+	cargo package --locked --no-verify --allow-dirty > build/audit.log 2>&1 || { cat build/audit.log; exit 1; }
+	@! grep -i yanked build/audit.log
+	@if cargo audit --version > /dev/null 2>&1 && cargo audit fetch > /dev/null 2>&1; then cargo audit; else \
+		echo "NOT CHECKED: security advisories. With a network: cargo install cargo-audit && cargo audit"; fi
+
 header:
-	SAMPLED_SOFTMAX_UPDATE_HEADER=1 cargo build --release
+	SAMPLED_SOFTMAX_UPDATE_HEADER=1 cargo build --release --locked
 
 clean:
 	cargo clean

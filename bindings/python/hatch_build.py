@@ -50,7 +50,7 @@ class NativeParts(BuildHookInterface):
         if named:
             library = Path(named)
         else:
-            subprocess.run(["cargo", "build", "--release", "--lib"], cwd=SOURCE_TREE, check=True)
+            subprocess.run(["cargo", "build", "--release", "--locked", "--lib"], cwd=SOURCE_TREE, check=True)
             target = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
             library = SOURCE_TREE / target / "release" / self._file_name()
         if not library.is_file():
