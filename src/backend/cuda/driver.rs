@@ -114,11 +114,19 @@ unsafe fn required<T: Copy>(library: &'static Library, name: &str) -> Result<T> 
 
 impl Driver {
     /// The table, with the driver initialised. An absent driver is looked for again at
-    /// the next call.
+    /// the next call; one that the parent of this process has started is an error.
     pub(crate) fn get() -> Result<&'static Driver> {
-        static DRIVER: OnceLock<Driver> = OnceLock::new();
-        if let Some(driver) = DRIVER.get() {
-            return Ok(driver);
+        static DRIVER: OnceLock<(u32, Driver)> = OnceLock::new();
+        let process = std::process::id();
+        match DRIVER.get() {
+            Some((starter, driver)) if *starter == process => return Ok(driver),
+            Some((starter, _)) => {
+                return Err(Error::NoBackend(format!(
+                    "backend = 1: process {process} was forked from {starter}, which had started CUDA, and CUDA \
+                     does not survive a fork; fork before the first use of CUDA, or start a program anew"
+                )));
+            }
+            None => {}
         }
         check_room("the CUDA driver")?;
         let driver = Driver::fetch(open()?)?;
@@ -130,7 +138,7 @@ impl Driver {
                 driver.describe(code)
             )));
         }
-        Ok(DRIVER.get_or_init(|| driver))
+        Ok(&DRIVER.get_or_init(|| (process, driver)).1)
     }
 
     /// A code in the driver's words, or as a number where it has none.
