@@ -262,7 +262,7 @@ fn children_of_a_cuda_program_are_told_amid_calls_and_background_draws() {
         };
         let statuses = amid_calls(new_call, || {
             let one = |round: usize| {
-                let end = if round % 2 == 0 { libc::exit } else { libc::_exit };
+                let end = if round.is_multiple_of(2) { libc::exit } else { libc::_exit };
                 in_a_child_ending_by(end, || {
                     let mut call = Call::drawing(&case, Arc::clone(&handle), 0);
                     let told = is_told(call.arguments().sample(&handle))

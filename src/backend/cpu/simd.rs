@@ -190,6 +190,8 @@ macro_rules! lanes {
     };
 }
 
-// SAFETY: plain Rust needs no instructions.
-lanes!(f32, 8, |x| unsafe { exp(x) });
+lanes!(f32, 8, |x| {
+    // SAFETY: plain Rust needs no instructions.
+    unsafe { exp(x) }
+});
 lanes!(f64, 8, |x: Self| Lanes(x.0.map(math::exp)));
