@@ -64,6 +64,15 @@ struct Counts {
 
 class RaceCheck;
 
+// What goes on in a block beside its threads.
+struct Background {
+    virtual ~Background() = default;
+    // Does something that was only begun; false: there is nothing. `wrong` is what it found, if anything.
+    virtual bool advance(std::string* wrong) = 0;
+    virtual std::string unfinished() const = 0;        // at the block's end; empty: nothing
+    virtual std::string describe_waited() const = 0;   // for the message of a deadlock
+};
+
 struct Block {
     dim3 index, size, grid;
     int threads_in_block = 0, live = 0, arrived = 0, barrier_line = 0;
@@ -78,6 +87,7 @@ struct Block {
     std::string failure;
     Counts counts;
     RaceCheck* races = nullptr;
+    std::unique_ptr<Background> background;  // made when first used
 };
 
 // Of this OS thread; `current` is NULL while no kernel runs. Plain pointers, because every access to a
@@ -176,7 +186,8 @@ inline std::string stuck() {
         message += text(" thread %u waits in %s;", t.index.x, t.where);
         shown++;
     }
-    return message + text(" %d of %d threads have not returned", block->live, block->threads_in_block);
+    message += text(" %d of %d threads have not returned", block->live, block->threads_in_block);
+    return block->background ? message + block->background->describe_waited() : message;
 }
 
 inline void prepare_block(dim3 index, dim3 grid, dim3 size, size_t dynamic_bytes) {
@@ -185,6 +196,7 @@ inline void prepare_block(dim3 index, dim3 grid, dim3 size, size_t dynamic_bytes
     b.threads_in_block = b.live = (int)size.count();
     b.arrived = 0;
     b.failure.clear();
+    b.background.reset();
     b.warps.assign((b.live + 31) / 32, Warp());
     while ((int)b.threads.size() < b.live) b.threads.push_back(std::make_unique<Thread>());
     b.shared.begin_block(dynamic_bytes);
@@ -218,6 +230,11 @@ inline bool run_warp(int warp, const std::vector<int>& order) {
     return moved;
 }
 
+inline std::string of_block() {
+    dim3 b = block->index;
+    return text("%s block (%u,%u,%u): ", block->kernel, b.x, b.y, b.z);
+}
+
 inline void run_block() {
     Block& b = *block;
     int threads = b.threads_in_block, warps = (int)b.warps.size();
@@ -236,12 +253,14 @@ inline void run_block() {
             moved |= again;
             while (again && b.mode.greedy) again = run_warp(w, order);
         }
-        if (!moved)
-            throw Error(text("%s block (%u,%u,%u): ", b.kernel, b.index.x, b.index.y, b.index.z) + stuck());
+        if (moved) continue;
+        std::string wrong;
+        if (!b.background || !b.background->advance(&wrong)) wrong = stuck();
+        if (!wrong.empty()) throw Error(of_block() + wrong);
     }
     std::string damage = b.shared.damage();
-    if (!damage.empty())
-        throw Error(text("%s block (%u,%u,%u): ", b.kernel, b.index.x, b.index.y, b.index.z) + damage);
+    if (damage.empty() && b.background) damage = b.background->unfinished();
+    if (!damage.empty()) throw Error(of_block() + damage);
     b.counts.static_shared = std::max(b.counts.static_shared, b.shared.static_bytes());
     b.counts.blocks++;
 }

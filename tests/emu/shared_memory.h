@@ -22,6 +22,7 @@ class SharedMemory {
 public:
     static constexpr size_t LIMIT = 256 << 10, PAGE = 64 << 10, ALIGNMENT = 128, MARGIN = 256;
     static constexpr unsigned char POISON = 0xff, CANARY = 0xa5;
+    static constexpr uint32_t FIRST_ADDRESS = 1024;
 
     SharedMemory() {
         // [static arrays][page of no access][dynamic part][page of no access]
@@ -51,7 +52,17 @@ public:
         memset(dynamic_, POISON, dynamic_bytes);
     }
 
-    void* dynamic() { return dynamic_; }
+    // A kernel that asks for less than 1024 gets an address that is no multiple of it.
+    void* dynamic(uint32_t alignment = ALIGNMENT) {
+        skew_ = alignment < FIRST_ADDRESS ? alignment : 0;
+        return dynamic_;
+    }
+
+    // Addresses of the dynamic part as the device numbers them, and back.
+    uint32_t address(const void* p) const {
+        return (uint32_t)(static_cast<const unsigned char*>(p) - dynamic_) + FIRST_ADDRESS + skew_;
+    }
+    unsigned char* at_address(uint32_t address) const { return dynamic_ + (ptrdiff_t)address - FIRST_ADDRESS - skew_; }
 
     // The array of one SHARED_ARRAY statement, known by the address of its tag; the first thread to come
     // makes it.
@@ -121,6 +132,7 @@ private:
     };
     unsigned char *base_, *dynamic_ = nullptr, *below_ = nullptr;
     size_t dynamic_bytes_ = 0, used_ = 0;
+    uint32_t skew_ = 0;
     std::vector<Array> arrays_;
 };
 

@@ -63,6 +63,7 @@ template <class T> T shuffle_down(T value, int by) {
 }
 DEV u32 warp_ballot(bool x) { return emu::vote("ballot", x); }
 DEV int opaque(int x) { return x; }
+DEV u32 shared_address(const void* p) { return emu::block->shared.address(p); }
 DEV bool warp_any(bool x) { return emu::vote("any", x) != 0; }
 DEV bool warp_all(bool x) { return emu::vote("all", x) == 0xffffffffu; }
 
