@@ -35,6 +35,12 @@ struct Hits {
 };
 constexpr u32 NO_HIT = 0xffffffffu;
 
+// CUtensorMap: a matrix of 16-bit numbers as the copies of hopper.cuh see it, in boxes of 64 columns, swizzled; what
+// lies outside the matrix is zeros.
+struct TensorMap {
+    alignas(64) u64 words[16];
+};
+
 // Scalars that one kernel leaves for a later one.
 struct Control {
     double normaliser;        // 1 / sum of weights for the mean (0 if there is nothing to average), else 1
@@ -100,6 +106,13 @@ struct AttendArgs {
     float* out;              // [splits, rows, dim]
     float2* partial;         // [splits, rows]; ONLINE only
     float* row_sums;         // [splits, rows]; KNOWN only; NULL: not wanted
+};
+
+// attend_wgmma: attend, with q and k by tensor maps of the tile's rows and of its columns. A column whose
+// col_factor is 0 must have finite numbers in its row of k: they are multiplied with 0.
+struct AttendWgmmaArgs {
+    TensorMap q, k;
+    AttendArgs attend;
 };
 
 // product: out[r] (+)= sum_k a(r, k) b[k].

@@ -89,6 +89,72 @@ template <int HIGH> DEV bool any_rescaled(const float (&rescale)[HIGH][2]) {
     return warp_any(rescaled);
 }
 
+// A warp's rows: what is known of them beforehand, and what a pass over the columns finds.
+template <AttendMode MODE, int HIGH> struct AttendRows {
+    float add[HIGH][2], sums[HIGH][2];
+    OnlineSoftmax<HIGH> softmax;
+    HitCursors<HIGH> cursors;
+    float scale;
+
+    // `row`: the first of the warp; `first`: where the columns begin.
+    DEV void begin(const AttendArgs& args, int row, int first) {
+        scale = args.scale ? *args.scale : 1.f;
+#pragma unroll
+        for (int m = 0; m < HIGH; m++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                int r = row + lane_row(m, half);
+                add[m][half] = MODE == KNOWN && r < args.rows ? args.row_add[r] : 0.f;
+                sums[m][half] = 0.f;
+            }
+        cursors.begin(args.hits, row, args.rows, first);
+    }
+
+    // Products with a tile of columns become the probabilities that `out` is summed with next. `col`: its
+    // first column; `add_of`, `factor_of`: its columns' numbers.
+    template <class Arithmetic, int WIDE, int OUT_WIDE>
+    DEV void take(const AttendArgs& args, float (&p)[HIGH][WIDE][4], float (&out)[HIGH][OUT_WIDE][4], int row,
+                  int col, const float* add_of, const float* factor_of) {
+        to_logits(p, add_of);
+        if (MODE == ONLINE) {
+            float rescale[HIGH][2];
+            cursors.cross_out(p, args.hits, row, col, col + WIDE * 8, -infinity());
+            softmax.take(p, rescale);
+            if (any_rescaled(rescale)) multiply_all(out, rescale);
+            // Only probabilities in 16 bits need the scale at once; otherwise it waits for the end.
+            if (Arithmetic::SCALED) multiply_all(p, scale);
+        } else {
+            to_known(p, add, factor_of);
+            cursors.cross_out(p, args.hits, row, col, col + WIDE * 8, 0.f);
+            add_to_row_sums(sums, p);
+        }
+    }
+
+    template <class Arithmetic, int OUT_WIDE>
+    DEV void store(const AttendArgs& args, float (&out)[HIGH][OUT_WIDE][4], int row) {
+        softmax.finish();
+        if (MODE == ONLINE && !Arithmetic::SCALED) multiply_all(out, scale);
+#pragma unroll
+        for (int m = 0; m < HIGH; m++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                float row_sum = quad_sum(sums[m][half]);
+                int r = row + lane_row(m, half);
+                if (r >= args.rows) continue;
+                i64 place = (i64)blockIdx.y * args.rows + r;
+                if ((lane_id() & 3) == 0) {
+                    if (MODE == ONLINE) args.partial[place] = float2{softmax.max[m][half], softmax.sum[m][half]};
+                    else if (args.row_sums) args.row_sums[place] = row_sum;
+                }
+#pragma unroll
+                for (int n = 0; n < OUT_WIDE; n++)
+                    if (lane_col(n) < args.dim)
+                        store_vector(args.out + place * args.dim + lane_col(n),
+                                     float2{out[m][n][half * 2], out[m][n][half * 2 + 1]});
+            }
+    }
+};
+
 template <class Arithmetic, int DIM, AttendMode MODE> DEV void attend(const AttendArgs& args) {
     using Memory = AttendMemory<Arithmetic, DIM>;
     using Shape = typename Memory::Shape;
@@ -100,7 +166,8 @@ template <class Arithmetic, int DIM, AttendMode MODE> DEV void attend(const Atte
     int first = (int)min((i64)blockIdx.y * args.cols_per_split, (i64)args.cols);
     int end = (int)min((i64)first + args.cols_per_split, (i64)args.cols);
     int tiles = (end - first + COLS - 1) / COLS, chunks = chunks_of<Arithmetic>(args.dim);
-    float scale = args.scale ? *args.scale : 1.f;
+    AttendRows<MODE, HIGH> rows;
+    rows.begin(args, row, first);
 
     auto load_k = [&](int tile) {
         const float* factor = memory.factor(tile);
@@ -109,7 +176,7 @@ template <class Arithmetic, int DIM, AttendMode MODE> DEV void attend(const Atte
                                        [&](int, int r) { return factor[r] != 0.f; });
     };
     auto fetch_numbers = [&](int tile) {
-        return numbers_of<MODE>(args, (i64)first + tile * COLS + threadIdx.x, end, scale);
+        return numbers_of<MODE>(args, (i64)first + tile * COLS + threadIdx.x, end, rows.scale);
     };
     auto keep_numbers = [&](int tile, ColumnNumbers numbers) {
         memory.add(tile)[threadIdx.x] = numbers.add;
@@ -117,20 +184,8 @@ template <class Arithmetic, int DIM, AttendMode MODE> DEV void attend(const Atte
     };
     const bool has_column = threadIdx.x < COLS;
 
-    float out[HIGH][DIM / 8][4], row_add[HIGH][2], row_sums[HIGH][2];
+    float out[HIGH][DIM / 8][4];
     clear(out);
-    OnlineSoftmax<HIGH> softmax;
-#pragma unroll
-    for (int m = 0; m < HIGH; m++)
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            int r = row + lane_row(m, half);
-            row_add[m][half] = MODE == KNOWN && r < args.rows ? args.row_add[r] : 0.f;
-            row_sums[m][half] = 0.f;
-        }
-    HitCursors<HIGH> cursors;
-    cursors.begin(args.hits, row, args.rows, first);
-
     if (has_column) {
         keep_numbers(0, fetch_numbers(0));
         keep_numbers(1, fetch_numbers(1));
@@ -154,20 +209,8 @@ template <class Arithmetic, int DIM, AttendMode MODE> DEV void attend(const Atte
         float p[HIGH][WIDE][4];
         clear(p);
         multiply_rows<Arithmetic, DIM / Arithmetic::DEPTH, 2>(p, memory.q(), Shape::first_row(), k, 0);
-        to_logits(p, memory.add(tile));
-        int col = first + tile * COLS;
-        if (MODE == ONLINE) {
-            float rescale[HIGH][2];
-            cursors.cross_out(p, args.hits, row, col, col + COLS, -infinity());
-            softmax.take(p, rescale);
-            if (any_rescaled(rescale)) multiply_all(out, rescale);
-            // Only probabilities in 16 bits need the scale at once; otherwise it waits for the end.
-            if (Arithmetic::SCALED) multiply_all(p, scale);
-        } else {
-            to_known(p, row_add, memory.factor(tile));
-            cursors.cross_out(p, args.hits, row, col, col + COLS, 0.f);
-            add_to_row_sums(row_sums, p);
-        }
+        rows.template take<Arithmetic>(args, p, out, row, first + tile * COLS, memory.add(tile),
+                                       memory.factor(tile));
 #pragma unroll
         for (int step = 0; step < COLS / Arithmetic::DEPTH; step++) {
             typename Arithmetic::A left[HIGH];
@@ -178,27 +221,7 @@ template <class Arithmetic, int DIM, AttendMode MODE> DEV void attend(const Atte
         if (has_column) keep_numbers(tile + 2, numbers);
     }
     copy_wait<0>();
-
-    softmax.finish();
-    if (MODE == ONLINE && !Arithmetic::SCALED) multiply_all(out, scale);
-#pragma unroll
-    for (int m = 0; m < HIGH; m++)
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            float row_sum = quad_sum(row_sums[m][half]);
-            int r = row + lane_row(m, half);
-            if (r >= args.rows) continue;
-            i64 place = (i64)blockIdx.y * args.rows + r;
-            if ((lane_id() & 3) == 0) {
-                if (MODE == ONLINE) args.partial[place] = float2{softmax.max[m][half], softmax.sum[m][half]};
-                else if (args.row_sums) args.row_sums[place] = row_sum;
-            }
-#pragma unroll
-            for (int n = 0; n < DIM / 8; n++)
-                if (lane_col(n) < args.dim)
-                    store_vector(args.out + place * args.dim + lane_col(n),
-                                 float2{out[m][n][half * 2], out[m][n][half * 2 + 1]});
-        }
+    rows.template store<Arithmetic>(args, out, row);
 }
 
 #define INSTANTIATE_attend(A, DIM, MODE)                                                                  \

@@ -7,12 +7,7 @@
 // products and said so on a barrier; shared memory written by ordinary stores needs fence_async, then a barrier,
 // before a product reads it.
 #pragma once
-#include "tile.cuh"
-
-// CUtensorMap: a matrix in global memory as the copies see it, its box (the tile) and its swizzle, made by the host.
-struct TensorMap {
-    alignas(64) u64 words[16];
-};
+#include "arguments.cuh"
 
 // An mbarrier in shared memory. Its phase ends when `arrivals` threads have arrived and the bytes that were announced
 // have landed; then the next begins. Phase n is waited for by its parity, n & 1.
