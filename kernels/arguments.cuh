@@ -38,7 +38,7 @@ constexpr u32 NO_HIT = 0xffffffffu;
 // CUtensorMap: a matrix of 16-bit numbers as the copies of hopper.cuh see it, in boxes of 64 columns, swizzled; what
 // lies outside the matrix is zeros.
 struct TensorMap {
-    alignas(64) u64 words[16];
+    alignas(128) u64 words[16];
 };
 
 // Scalars that one kernel leaves for a later one.

@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::emulated::emulated;
+use common::driver::Driver;
+use common::emulated::{emulated, folder};
 use common::{
     Accuracy, BF16, Call, Case, F16, F32, Gaps, Random, Types, assert_matches_reference,
     assert_matches_reference_within,
@@ -130,4 +131,36 @@ fn devices_without_tensor_cores_match_the_reference() {
             check(&case);
         }
     });
+}
+
+#[test]
+fn kernels_for_compute_capability_9_match_the_reference() {
+    let asked = [("SAMPLED_SOFTMAX_HOPPER", "1")];
+    emulated(kernels_for_compute_capability_9_match_the_reference, "all", &asked, || {
+        for seed in 400..430 {
+            let mut random = Random::new(seed);
+            let mut case = any_case(&mut random, &[3, 16, 64, 65, 100, 128, 200, 256]);
+            let dtype = choose(&mut random, &[BF16, F16]);
+            (case.types.inputs, case.types.weights, case.precision) = (dtype, dtype, SSL_PRECISION_DEFAULT);
+            check(&case);
+        }
+        assert!(Driver::books().calls("cuTensorMapEncodeTiled") > 0);
+    });
+}
+
+#[test]
+fn other_devices_and_older_drivers_keep_the_kernels_they_have() {
+    let all = folder();
+    let without = format!("{}/without/cuTensorMapEncodeTiled:{}", all.display(), all.display());
+    let settings: [&[(&str, &str)]; 3] =
+        [&[("FAKE_CUDA_ARCH", "100")], &[("LD_LIBRARY_PATH", &without)], &[("SAMPLED_SOFTMAX_HOPPER", "0")]];
+    for (part, settings) in ["arch", "driver", "switch"].into_iter().zip(settings) {
+        let settings = [&[("SAMPLED_SOFTMAX_HOPPER", "1")], settings].concat();
+        emulated(other_devices_and_older_drivers_keep_the_kernels_they_have, part, &settings, || {
+            let mut case = Case::random([9, 60, 30, 70, 1], &mut Random::new(1));
+            case.types = Types::all(BF16);
+            check(&case);
+            assert_eq!(Driver::books().calls("cuTensorMapEncodeTiled"), 0);
+        });
+    }
 }

@@ -43,6 +43,12 @@ fn assert_like_cpu(case: &Case) {
     assert_eq!(got.row_ids, want.row_ids);
 }
 
+/// Runs `body` on the kernels that every device has, and on those for compute capability 9.0.
+fn on_all_kernels<T: Fn() + Copy>(test: T, body: impl Fn()) {
+    emulated(test, "all", &[], &body);
+    emulated(test, "wgmma", &[("SAMPLED_SOFTMAX_HOPPER", "1")], &body);
+}
+
 /// One for each way to compute: short rows, long rows, each of both types.
 fn each_route(num_true: usize, mut with: impl FnMut(Case)) {
     for dim in [6, 130, 270] {
@@ -72,7 +78,7 @@ fn no_rows_give_no_loss_and_no_gradient() {
 
 #[test]
 fn nan_and_infinity_in_a_row_reach_no_other_row() {
-    emulated(nan_and_infinity_in_a_row_reach_no_other_row, "all", &[], || {
+    on_all_kernels(nan_and_infinity_in_a_row_reach_no_other_row, || {
         each_route(2, |mut case| {
             let dim = case.dim;
             let good = run(&case, SSL_BACKEND_CUDA).outputs;
@@ -100,7 +106,7 @@ fn nan_and_infinity_in_a_row_reach_no_other_row() {
 
 #[test]
 fn rows_that_do_not_take_part_may_hold_anything() {
-    emulated(rows_that_do_not_take_part_may_hold_anything, "all", &[], || {
+    on_all_kernels(rows_that_do_not_take_part_may_hold_anything, || {
         each_route(2, |mut case| {
             let dim = case.dim;
             case.ignore_index = Some(-1);
@@ -132,7 +138,7 @@ fn rows_that_do_not_take_part_may_hold_anything() {
 
 #[test]
 fn classes_that_are_off_count_for_nothing() {
-    emulated(classes_that_are_off_count_for_nothing, "all", &[], || {
+    on_all_kernels(classes_that_are_off_count_for_nothing, || {
         each_route(1, |mut case| {
             let mut biases = vec![0.0; 30];
             biases[..10].fill(-INF);
@@ -150,7 +156,7 @@ fn classes_that_are_off_count_for_nothing() {
 
 #[test]
 fn all_negatives_hit_leaves_ln_t() {
-    emulated(all_negatives_hit_leaves_ln_t, "all", &[], || {
+    on_all_kernels(all_negatives_hit_leaves_ln_t, || {
         each_route(1, |mut case| {
             case.labels.fill(7);
             case.ids.fill(7);
@@ -173,7 +179,12 @@ fn huge_and_tiny_logits_stay_exact() {
             let call = run(&case, SSL_BACKEND_CUDA);
             assert_matches_reference_within(&call, common::Accuracy::FULL);
         }
-        // Upstream gradients far below what float16 holds.
+    });
+}
+
+#[test]
+fn upstream_gradients_far_below_what_float16_holds_are_kept() {
+    on_all_kernels(upstream_gradients_far_below_what_float16_holds_are_kept, || {
         each_route(1, |mut case| {
             case.grad_output = Some(vec![1e-9; 9]);
             (case.types.d_inputs, case.types.d_weights, case.types.d_biases) = (F32, F32, F32);
@@ -188,7 +199,7 @@ fn huge_and_tiny_logits_stay_exact() {
 
 #[test]
 fn what_is_wrong_with_labels_and_counts_is_in_the_status() {
-    emulated(what_is_wrong_with_labels_and_counts_is_in_the_status, "all", &[], || {
+    on_all_kernels(what_is_wrong_with_labels_and_counts_is_in_the_status, || {
         each_route(2, |good| {
             let spoil: [(Spoil, i32, bool); 6] = [
                 (|case| case.labels[4] = -1, SSL_STATUS_LABEL_RANGE, false),

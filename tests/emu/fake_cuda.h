@@ -1,7 +1,7 @@
 // A stand-in for libcuda on a machine without a GPU. It answers the driver API, runs the kernels of
 // kernels/instances.def on the emulator, and says so loudly when a program does what a driver would punish,
 // or would let pass and should not.
-// Files: fake_cuda_{call,errors,context,memory,copy,stream,event,capture,graph,module,launch}.cpp.
+// Files: fake_cuda_{call,errors,context,memory,copy,stream,event,capture,graph,module,launch,tensor_map}.cpp.
 //
 //     FAKE_CUDA_STRICT=1           a complaint ends the program; otherwise it is a message and an error code
 //     FAKE_CUDA_DEVICES=2          how many devices there are (1)

@@ -20,7 +20,8 @@ int load(void** out, const void* data) {
     size_t tail = image.rfind(IMAGE_TAIL), line = image.find('\n'), number = image.find('_');
     if (tail == std::string::npos || tail + IMAGE_TAIL.size() != image.size()) return INVALID_IMAGE;
     int arch = atoi(image.c_str() + number + 1);
-    bool ptx = image[number - 1] == 'e';
+    bool ptx = image[number - 1] == 'e', specific = image[line - 1] == 'a';
+    if (specific && arch != settings().arch) return NO_BINARY_FOR_GPU;
     // Machine code runs on later devices of the same major version, PTX on all later ones.
     if (arch > settings().arch || (!ptx && arch / 10 != settings().arch / 10)) return NO_BINARY_FOR_GPU;
     auto module = std::make_unique<Module>();

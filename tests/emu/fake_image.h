@@ -8,8 +8,9 @@ namespace fake {
 
 inline const std::string IMAGE_HEAD = "fake image ", IMAGE_TAIL = "\nend of fake image\n";
 
-inline std::string make_image(int arch, bool ptx, const std::string& source) {
-    return IMAGE_HEAD + (ptx ? "compute_" : "sm_") + std::to_string(arch) + "\n" + source + IMAGE_TAIL;
+// `variant`: "a" for code that runs on this architecture alone.
+inline std::string make_image(int arch, const std::string& variant, bool ptx, const std::string& source) {
+    return IMAGE_HEAD + (ptx ? "compute_" : "sm_") + std::to_string(arch) + variant + "\n" + source + IMAGE_TAIL;
 }
 
 // "INSTANTIATE_attend(Bf16, 128, ONLINE)" is attend_Bf16_128_ONLINE. Every such line of a source, in order.

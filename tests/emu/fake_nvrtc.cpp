@@ -37,11 +37,11 @@ const Built built_from[] = {
 // Follows #include "..." through the headers; gives every text that belongs to the program.
 bool collect(Program& p, const std::string& text, std::set<std::string>& seen) {
     const std::string word = "#include \"";
-    // The other side of tile.cuh is for a host compiler.
+    // The other sides of tile.cuh and hopper.cuh are for a host compiler.
     for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) {
         size_t begin = at + word.size();
         std::string name = text.substr(begin, text.find('"', begin) - begin);
-        if (name == "tile_host.h" || !seen.insert(name).second) continue;
+        if (name == "tile_host.h" || name == "hopper_host.h" || !seen.insert(name).second) continue;
         auto found = p.headers.find(name);
         if (found == p.headers.end()) {
             p.log += "error: cannot open source file \"" + name + "\"\n";
@@ -59,7 +59,7 @@ bool is_current(Program& p, const std::string& name) {
     return false;
 }
 
-int compile(Program& p, int arch, bool ptx) {
+int compile(Program& p, int arch, const std::string& variant, bool ptx) {
     std::set<std::string> names;
     if (!collect(p, p.source, names)) return COMPILATION;
     for (const std::string& name : names)
@@ -80,11 +80,15 @@ int compile(Program& p, int arch, bool ptx) {
             return COMPILATION;
         }
     }
-    p.image = fake::make_image(arch, ptx, p.source);
+    if (p.source.find("_wgmma(") != std::string::npos && (arch != 90 || variant != "a")) {
+        p.log += "error: wgmma is not supported for sm_" + std::to_string(arch) + variant + "\n";
+        return COMPILATION;
+    }
+    p.image = fake::make_image(arch, variant, ptx, p.source);
     return SUCCESS;
 }
 
-int read_options(Program& p, int count, const char* const* options, bool* ptx) {
+int read_options(Program& p, int count, const char* const* options, std::string* variant, bool* ptx) {
     int arch = 75;
     for (int i = 0; i < count; i++) {
         std::string option = options[i];
@@ -93,6 +97,7 @@ int read_options(Program& p, int count, const char* const* options, bool* ptx) {
             std::min(at, virtual_at) != std::string::npos) {
             *ptx = at == std::string::npos;
             arch = atoi(option.c_str() + option.find('_') + 1);
+            if (option.back() == 'a') *variant = "a";
         } else if (option.compare(0, 1, "-")) {
             p.log += "error: unknown option " + option + "\n";
             return -1;
@@ -143,11 +148,12 @@ EXPORT int nvrtcDestroyProgram(Program** program) {
 EXPORT int nvrtcCompileProgram(Program* program, int count, const char* const* options) {
     if (!program) return INVALID_PROGRAM;
     bool ptx = false;
-    int arch = read_options(*program, count, options, &ptx);
-    int code = arch < 0 ? (int)INVALID_OPTION : compile(*program, arch, ptx);
+    std::string variant;
+    int arch = read_options(*program, count, options, &variant, &ptx);
+    int code = arch < 0 ? (int)INVALID_OPTION : compile(*program, arch, variant, ptx);
     const char* path = getenv("FAKE_NVRTC_LOG");
     if (FILE* file = path && *path ? fopen(path, "a") : nullptr) {
-        fprintf(file, "%d sm_%d", code, arch);
+        fprintf(file, "%d sm_%d%s", code, arch, variant.c_str());
         for (const std::string& symbol : fake::instances_of(program->source))
             fprintf(file, " %s", symbol.c_str());
         fprintf(file, "\n");

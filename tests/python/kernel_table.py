@@ -29,6 +29,8 @@ TABLE = ROOT / "tests" / "kernels" / "registers.txt"
 # 7.5 is the oldest that CUDA 13 knows, and has no bf16 in its tensor cores: it gets the kernels of plain float32.
 ARCHITECTURES = (75, 80, 90, 100)
 FIRST_WITH_TENSOR_CORES = 80
+# Kernels of this suffix are for one architecture, compiled for sm_90a.
+SPECIFIC, SPECIFIC_ARCHITECTURE = "_wgmma", 90
 OPTIONS = ["--std=c++17", "--ptxas-options=-v"]
 # A kernel may need so many registers more than the table says before somebody has to look.
 SLACK = 8
@@ -54,11 +56,18 @@ class Instance:
         return "_".join([self.kernel, *re.findall(r"\w+", self.arguments)])
 
     @property
+    def is_specific(self) -> bool:
+        return self.kernel.endswith(SPECIFIC)
+
+    @property
     def group(self) -> str:
         """Those of one arithmetic are compiled together."""
-        return self.arguments.partition(",")[0] or "small"
+        arithmetic = self.arguments.partition(",")[0] or "small"
+        return arithmetic + SPECIFIC if self.is_specific else arithmetic
 
     def runs_on(self, architecture: int) -> bool:
+        if self.is_specific:
+            return architecture == SPECIFIC_ARCHITECTURE
         return architecture >= FIRST_WITH_TENSOR_CORES or self.group in ("small", "Fma")
 
 
@@ -115,10 +124,10 @@ class Nvrtc:
             partial.rename(folder)
         return folder
 
-    def compile(self, source: str, texts: dict[str, str], architecture: int) -> str:
+    def compile(self, source: str, texts: dict[str, str], architecture: str) -> str:
         """The log of a compilation; its failure is a RuntimeError with the log."""
         names, contents = ([x.encode() for x in part] for part in (texts.keys(), texts.values()))
-        options = [x.encode() for x in [f"--gpu-architecture=sm_{architecture}", *OPTIONS]]
+        options = [x.encode() for x in [f"--gpu-architecture={architecture}", *OPTIONS]]
         program = ctypes.c_void_p()
         self._check(
             self._library.nvrtcCreateProgram(
@@ -135,7 +144,7 @@ class Nvrtc:
             self._library.nvrtcDestroyProgram(ctypes.byref(program))
         text = log.value.decode()
         if code != 0:
-            raise RuntimeError(f"sm_{architecture}: NVRTC gives {code}:\n{text}")
+            raise RuntimeError(f"{architecture}: NVRTC gives {code}:\n{text}")
         return text
 
     def _check(self, code: int) -> None:
@@ -181,9 +190,13 @@ def measure(report=lambda text: None) -> dict[str, dict[int, Usage]]:
             key = hashlib.sha256(json.dumps([architecture, source, needed, compiler]).encode()).hexdigest()
             kept = ROOT / "build" / "kernel_table" / f"{key}.json"
             if not kept.is_file():
-                report(f"compiling {group} for sm_{architecture}")
+                target = f"sm_{architecture}{'a' if members[0].is_specific else ''}"
+                report(f"compiling {group} for {target}")
                 nvrtc = nvrtc or Nvrtc()
-                found = usages(nvrtc.compile(source, needed, architecture))
+                log = nvrtc.compile(source, needed, target)
+                if slow := re.search(r".*wgmma.*serialized.*|.*setmaxnreg.*ignored.*", log):
+                    raise RuntimeError(f"{target}: {slow.group()}")
+                found = usages(log)
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 partial = kept.with_suffix(f".{os.getpid()}")
                 partial.write_text(json.dumps({symbol: asdict(usage) for symbol, usage in found.items()}))
@@ -195,7 +208,7 @@ def measure(report=lambda text: None) -> dict[str, dict[int, Usage]]:
 
 HEADING = """\
 # Every kernel as NVRTC compiles it: registers a thread / static shared memory in bytes, for each architecture.
-# Spills are not listed: there are none, and tests/python/test_kernel_table.py fails where there are.
+# Those by wgmma are for sm_90a. Spills are not listed: there are none, and tests/python/test_kernel_table.py fails where there are.
 # Written by tests/python/kernel_table.py --update with {version}.
 """
 

@@ -33,7 +33,8 @@ def test_no_kernel_spills(table: dict[str, dict[int, Usage]]) -> None:
 
 
 def test_shared_memory_fits(table: dict[str, dict[int, Usage]]) -> None:
-    """Static and dynamic: 99 KiB with tensor cores, 64 KiB before, where attend is not used at 256 elements."""
+    """Static and dynamic: 99 KiB with tensor cores, 227 KiB by wgmma, 64 KiB before, where attend is not used at 256
+    elements."""
     text = (kernel_table.KERNELS / "instances.def").read_text()
     for line in text.splitlines():
         if not line.startswith("INSTANCE("):
@@ -43,7 +44,7 @@ def test_shared_memory_fits(table: dict[str, dict[int, Usage]]) -> None:
         for architecture, usage in table[instance.symbol].items():
             if architecture == 75 and instance.symbol.startswith("attend_Fma_256"):
                 continue
-            limit = 64 if architecture == 75 else 99
+            limit = 64 if architecture == 75 else 227 if instance.is_specific else 99
             assert usage.shared + dynamic <= limit * 1024, f"{instance.symbol} on sm_{architecture}"
 
 

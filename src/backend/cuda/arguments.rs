@@ -12,8 +12,9 @@ pub(super) trait Arguments: Copy {}
 
 /// Declares the structs with their sizes.
 macro_rules! arguments {
-    ($($name:ident: $size:literal { $($field:ident: $type:ty,)* })*) => {
+    ($($(#[$alignment:meta])* $name:ident: $size:literal { $($field:ident: $type:ty,)* })*) => {
         $(
+            $(#[$alignment])*
             #[repr(C)]
             #[derive(Clone, Copy, Debug, Default)]
             pub(super) struct $name {
@@ -36,6 +37,8 @@ arguments! {
     Tensor: 24 { data: Address, stride: i64, dtype: i32, pad: i32, }
     Operand: 24 { plane: [Address; 2], stride: i64, }
     Hits: 32 { list: Address, begin: Address, end: Address, width: i64, }
+    #[repr(align(128))]
+    TensorMap: 128 { words: [u64; 16], }
     Control: 48 {
         normaliser: f64,
         status: u32, candidates_status: u32,
@@ -68,6 +71,7 @@ arguments! {
         partial: Address,
         row_sums: Address,
     }
+    AttendWgmmaArgs: 512 { q: TensorMap, k: TensorMap, attend: AttendArgs, }
     ProductArgs: 80 {
         a: Operand, b: Operand,
         rows: i32, depth: i32, dim: i32, accumulate: i32,
@@ -260,7 +264,8 @@ mod tests {
 
     /// A declaration's type as this file writes it.
     fn mirrored(declared: &str, is_pointer: bool, elements: Option<&str>) -> String {
-        let one = match (is_pointer, declared.trim_start_matches("const ")) {
+        let declared = declared.trim_start_matches("const ").trim_start_matches("alignas(128) ");
+        let one = match (is_pointer, declared) {
             (true, _) => "Address",
             (_, "i64") => "i64",
             (_, "int") => "i32",

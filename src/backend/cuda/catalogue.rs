@@ -30,9 +30,13 @@ impl Family {
     pub(super) fn of(arithmetic: Arithmetic, machine: &Machine) -> Result<Family> {
         let name = arithmetic.name();
         let matrix = |kernel, form| find(kernel, &format!("{name}, {form}"), machine);
-        let attend = |width| {
-            let form = |form| find("attend", &format!("{name}, {width}, {form}"), machine).ok();
+        let attend_by = |kernel, width| {
+            let form = |form| find(kernel, &format!("{name}, {width}, {form}"), machine).ok();
             Some(Attend { online: form("ONLINE")?, known: form("KNOWN")? })
+        };
+        let attend = |width| {
+            let by_wgmma = if machine.wgmma { attend_by("attend_wgmma", width) } else { None };
+            by_wgmma.or_else(|| attend_by("attend", width))
         };
         Ok(Family {
             lse: matrix("logits", "LSE")?,

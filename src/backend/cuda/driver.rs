@@ -95,6 +95,10 @@ table! {
     cuUserObjectCreate(*mut CUuserObject, *mut c_void, CUhostFn, c_uint, c_uint);
     cuUserObjectRelease(CUuserObject, c_uint);
     cuGraphRetainUserObject(CUgraph, CUuserObject, c_uint, c_uint);
+    // From 12.0 on: map, type, rank, address, sizes, pitches, box, steps, interleave, swizzle, promotion, fill.
+    cuTensorMapEncodeTiled(
+        *mut c_void, c_int, c_uint, *mut c_void, *const u64, *const u64, *const c_uint, *const c_uint, c_int, c_int, c_int, c_int
+    );
     // From 12.4 on: loads a kernel whose module was loaded lazily.
     cuFuncLoad(CUfunction);
     }

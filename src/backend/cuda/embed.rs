@@ -93,10 +93,11 @@ fn images(headers: &[(String, PathBuf)], out: &Path) -> String {
     let mut table = String::from("&[\n");
     for target in targets {
         let (arch, is_ptx) = match target {
-            Target::Cubin(arch) => (arch, false),
+            Target::Cubin(arch) | Target::Specific(arch) => (arch, false),
             Target::Ptx(arch) => (arch, true),
         };
         for unit in sources::units().into_iter().filter(|unit| unit.runs_on(arch)) {
+            let Some(target) = target.narrowed(unit.is_specific()) else { continue };
             let source = unit.source(&texts).expect("every kernel has its header");
             let image = nvrtc.compile(&source, &texts, target).unwrap_or_else(|error| panic!("{error}"));
             let file = out.join(format!("{}_{target}", unit.name()));

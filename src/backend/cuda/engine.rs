@@ -18,6 +18,7 @@ use super::plan::{CHUNK_BYTES, Machine, Plan};
 use super::pointers::Stream;
 use super::sampling::Sampling;
 use super::slots;
+use super::wgmma;
 use super::workspace::Workspace;
 use crate::allocation::check_room_of;
 use crate::args::{Candidates, Problem, RowList, Shape};
@@ -49,7 +50,9 @@ impl OnDevice {
         slots::free_abandoned();
         check_room_of(OPENING, "opening a device")?;
         let device = Device::open(ordinal)?;
+        let modules = Modules::new(&device)?;
         let machine = Machine {
+            wgmma: wgmma::is_used(&device, &modules)?,
             arch: device.arch,
             sm_count: device.sm_count,
             max_shared: device.max_shared,
@@ -58,7 +61,7 @@ impl OnDevice {
         };
         Ok(OnDevice {
             catalogue: Catalogue::new(&machine)?,
-            modules: Modules::new(&device)?,
+            modules,
             sampling: Sampling::new(&device, problem, sampler)?,
             library: OnceLock::new(),
             machine,

@@ -149,7 +149,7 @@ impl Run<'_> {
         let attend = AttendArgs { partial: self.buffers.partial, ..self.rows_attend(split, out) };
         let grid = [self.plan.shape.rows.div_ceil(kernel.rows), split.parts];
         // SAFETY: see `enqueue`.
-        unsafe { self.queue.launch(kernel, grid, &attend) }
+        unsafe { self.queue.attend(kernel, self.plan.arithmetic, grid, attend) }
     }
 
     /// What both modes take where rows attend to the candidates.

@@ -102,7 +102,7 @@ impl Run<'_> {
         let arguments = AttendArgs { row_add: buffers.row_add, ..self.rows_attend(split, buffers.row_parts) };
         let grid = [plan.shape.rows.div_ceil(kernel.rows), split.parts];
         // SAFETY: the caller's promise.
-        unsafe { self.queue.launch(kernel, grid, &arguments)? };
+        unsafe { self.queue.attend(kernel, plan.arithmetic, grid, arguments)? };
         Ok(split.parts)
     }
 
@@ -170,9 +170,17 @@ impl Run<'_> {
             return Ok(ClassParts { splits: 0 });
         }
         let split = plan.class_split(kernel);
+        let mut inputs = self.inputs(0);
+        if kernel.is_wgmma() {
+            // Copies of whole tiles cannot leave out a row of NaN that has no gradient: packed,
+            // such rows are zeros.
+            // SAFETY: the caller's promise.
+            unsafe { self.pack(buffers.coefficient)? };
+            inputs = self.packed_inputs(0);
+        }
         let arguments = AttendArgs {
             q: self.columns(),
-            k: self.inputs(0),
+            k: inputs,
             rows: plan.shape.sampled as i32,
             cols: plan.shape.rows as i32,
             dim: plan.padded_dim as i32,
@@ -189,7 +197,7 @@ impl Run<'_> {
         };
         let grid = [plan.shape.sampled.div_ceil(kernel.rows), split.parts];
         // SAFETY: the caller's promise.
-        unsafe { self.queue.launch(kernel, grid, &arguments)? };
+        unsafe { self.queue.attend(kernel, plan.arithmetic, grid, arguments)? };
         Ok(ClassParts { splits: split.parts })
     }
 

@@ -83,6 +83,13 @@ impl Images {
         }
     }
 
+    /// Whether there is something to make a module from.
+    pub(crate) fn can_make(&self, unit: &Unit) -> bool {
+        let made = compiled(self.table, self.arch, &unit.name()).is_some();
+        let compiles = |compiler: &Compiler| compiler.target.narrowed(unit.is_specific()).is_some();
+        made || self.compiler.as_ref().is_ok_and(compiles)
+    }
+
     /// The image compiled anew, in place of one from disk that the driver refused.
     pub(crate) fn make_again(&self, unit: &Unit) -> Result<Image> {
         match &self.compiler {
@@ -96,7 +103,14 @@ impl Compiler {
     /// The image of one module; what was made before serves if `earlier`.
     fn get(&self, unit: &Unit, earlier: bool) -> Result<Image> {
         let source = unit.source(HEADERS).map_err(Error::Panic)?;
-        let key = self.key(&source);
+        let target = self.target.narrowed(unit.is_specific()).ok_or_else(|| {
+            Error::Architecture(format!(
+                "kernels {}: {} makes no code for this device alone",
+                unit.name(),
+                self.nvrtc
+            ))
+        })?;
+        let key = self.key(&source, target);
         let image = |(bytes, is_from_disk)| Image { bytes, origin: self.nvrtc.to_string(), is_from_disk };
 
         // Held while compiling: of several handles that want the same, one compiles.
@@ -110,14 +124,14 @@ impl Compiler {
         let is_from_disk = from_disk.is_some();
         let bytes = match from_disk {
             Some(bytes) => bytes,
-            None => self.compile(unit, &source, &key)?,
+            None => self.compile(unit, &source, target, &key)?,
         };
         made.insert(key, (bytes.into(), is_from_disk));
         Ok(image(made[&key].clone()))
     }
 
-    fn compile(&self, unit: &Unit, source: &str, key: &Key) -> Result<Vec<u8>> {
-        let compiled = self.nvrtc.compile(source, HEADERS, self.target);
+    fn compile(&self, unit: &Unit, source: &str, target: Target, key: &Key) -> Result<Vec<u8>> {
+        let compiled = self.nvrtc.compile(source, HEADERS, target);
         let bytes = compiled.map_err(|error| {
             let passed_over = passed_over(self.cache.as_ref());
             Error::NoBackend(format!("kernels {}: {error}{passed_over}", unit.name()))
@@ -128,10 +142,10 @@ impl Compiler {
         Ok(bytes)
     }
 
-    fn key(&self, source: &str) -> Key {
+    fn key(&self, source: &str, target: Target) -> Key {
         let (major, minor) = self.nvrtc.version;
         let version = format!("{major}.{minor}");
-        let options = self.target.options().join(" ");
+        let options = target.options().join(" ");
         let parts = [version.as_str(), &options, source].into_iter();
         Key::of(parts.chain(HEADERS.iter().flat_map(|(name, text)| [*name, *text])))
     }

@@ -33,6 +33,11 @@ pub(super) fn find(kernel: &str, arguments: &str) -> Option<&'static Instance> {
 }
 
 impl Instance {
+    /// Whether it is for compute capability 9.0 alone, compiled for sm_90a.
+    pub(super) fn is_wgmma(&self) -> bool {
+        self.kernel.ends_with("_wgmma")
+    }
+
     /// The kernel's symbol, `attend_Bf16_128_ONLINE`.
     pub(super) fn symbol(&self) -> String {
         let arguments = self.arguments.split(',').map(str::trim).filter(|argument| !argument.is_empty());

@@ -53,6 +53,11 @@ impl Modules {
         Ok(Modules { device: device.clone(), images, functions, loaded: Mutex::new(Vec::new()) })
     }
 
+    /// Whether the kernel of an instance can be made for this device.
+    pub(crate) fn can_make(&self, instance: &'static Instance) -> bool {
+        self.images.can_make(&Unit::of(instance))
+    }
+
     /// The kernel of an instance. Its first use makes and loads its module, which can take
     /// a second; that is refused while `stream` is being captured.
     pub(crate) fn get(

@@ -21,6 +21,8 @@ const FLAGS: [&str; 1] = ["--std=c++17"];
 pub(crate) enum Target {
     /// Machine code for one architecture, 90 for sm_90.
     Cubin(u32),
+    /// The same with what this architecture has and later ones have not, 90 for sm_90a.
+    Specific(u32),
     /// Code that the driver translates itself, for an architecture newer than the compiler.
     Ptx(u32),
 }
@@ -29,12 +31,23 @@ impl fmt::Display for Target {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Target::Cubin(arch) => write!(out, "sm_{arch}"),
+            Target::Specific(arch) => write!(out, "sm_{arch}a"),
             Target::Ptx(arch) => write!(out, "compute_{arch}"),
         }
     }
 }
 
 impl Target {
+    /// For code that is `specific` to the architecture; none, if this compiler translates
+    /// for another.
+    pub(crate) fn narrowed(self, specific: bool) -> Option<Target> {
+        match self {
+            target if !specific => Some(target),
+            Target::Cubin(arch) | Target::Specific(arch) => Some(Target::Specific(arch)),
+            Target::Ptx(_) => None,
+        }
+    }
+
     /// All options of a compilation.
     pub(crate) fn options(self) -> Vec<String> {
         let arch = format!("--gpu-architecture={self}");
@@ -161,7 +174,7 @@ impl Nvrtc {
             self.check("nvrtcCompileProgram", code).map_err(|error| format!("{error}\n{}", program.log()))?;
         }
         let (size, bytes) = match target {
-            Target::Cubin(_) => (self.cubin_size, self.cubin),
+            Target::Cubin(_) | Target::Specific(_) => (self.cubin_size, self.cubin),
             Target::Ptx(_) => (self.ptx_size, self.ptx),
         };
         program.output(size, bytes)

@@ -82,6 +82,8 @@ pub(super) struct Machine {
     pub(super) arch: u32,
     pub(super) sm_count: u32,
     pub(super) max_shared: u32,
+    /// Whether the kernels for compute capability 9.0 are used.
+    pub(super) wgmma: bool,
     /// `CHUNK_BYTES`.
     pub(super) chunk_bytes: usize,
     /// Bytes that cuBLASLt wants as workspace; 0 where it is absent.
@@ -310,6 +312,7 @@ mod tests {
             arch: 90,
             sm_count: 132,
             max_shared: 227 << 10,
+            wgmma: false,
             chunk_bytes: CHUNK_BYTES,
             library_workspace: 0,
         };

@@ -5,7 +5,7 @@ use super::instances::{self, Instance};
 
 /// The kernels that are compiled one by one, because each takes seconds; all others are
 /// small and go together.
-const COMPILED_ALONE: [&str; 3] = ["logits", "attend", "product"];
+const COMPILED_ALONE: [&str; 4] = ["logits", "attend", "attend_wgmma", "product"];
 
 /// What is compiled at once and becomes one module.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,10 +35,16 @@ impl Unit {
         }
     }
 
+    /// Whether its code is for one architecture and no later one.
+    pub(crate) fn is_specific(&self) -> bool {
+        matches!(self, Unit::Matrix(instance) if instance.is_wgmma())
+    }
+
     /// Whether an architecture has what its kernels use: tensor cores begin with 8.0.
     #[cfg_attr(not(test), allow(dead_code))] // the build script's
     pub(crate) fn runs_on(&self, arch: u32) -> bool {
         match self {
+            Unit::Matrix(instance) if instance.is_wgmma() => arch == 90,
             Unit::Matrix(instance) => arch >= 80 || instance.arguments.starts_with("Fma"),
             Unit::Small => true,
         }
