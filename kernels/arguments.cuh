@@ -90,6 +90,12 @@ struct LogitsArgs {
     float* col_sums;         // [row tiles, cols]; NULL: not wanted
 };
 
+// logits_wgmma: logits, with q and k by tensor maps of the tile's rows and columns.
+struct LogitsWgmmaArgs {
+    TensorMap q, k;
+    LogitsArgs logits;
+};
+
 // attend: out[split, r] = sum_c p[r, c] k[c], never storing p.
 //   ONLINE  p = exp2(z - m) * *scale, and partial as in logits (its sum without scale)
 //   KNOWN   p = exp2(z + row_add[r]) * col_factor[c] * *scale, and row_sums[split, r] = sum_c p

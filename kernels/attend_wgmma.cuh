@@ -5,14 +5,12 @@
 // the other's products run: they take turns (TURN).
 #pragma once
 #include "attend.cuh"
-#include "hopper.cuh"
+#include "tile_ring.cuh"
 
 // COLS * DIM is what fits in registers: DIM / 2 for a lane's part of `out`, COLS / 2 for products, COLS / 4 for
 // probabilities.
-template <int DIM> struct AttendWgmmaShape {
-    static constexpr int GROUPS = 2, ROWS = GROUPS * 64, COLS = DIM == 256 ? 64 : 128, STAGES = DIM == 256 ? 3 : 4;
-    static constexpr int THREADS = (1 + GROUPS) * 128;
-    static constexpr int PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232;
+template <int DIM> struct AttendWgmmaShape : WgmmaGroups<2> {
+    static constexpr int COLS = DIM == 256 ? 64 : 128, STAGES = DIM == 256 ? 3 : 4;
 };
 
 template <int DIM> struct AttendWgmmaMemory {
@@ -20,7 +18,8 @@ template <int DIM> struct AttendWgmmaMemory {
     using Q = Panels<Shape::ROWS, DIM>;
     using K = Panels<Shape::COLS, DIM>;
     static constexpr int NUMBERS = Shape::COLS * 2 * (int)sizeof(float), STAGES = Shape::STAGES;
-    static constexpr int BYTES = Q::BYTES + STAGES * (K::BYTES + NUMBERS) + (1 + 2 * STAGES) * (int)sizeof(Barrier);
+    using Ring = RingBarriers<STAGES, Shape::GROUPS>;
+    static constexpr int BYTES = Q::BYTES + STAGES * (K::BYTES + NUMBERS) + (int)sizeof(Barrier) + Ring::BYTES;
     u8* base;
 
     DEV Q q() const { return Q{base}; }
@@ -30,47 +29,36 @@ template <int DIM> struct AttendWgmmaMemory {
     }
     DEV float* factor(int tile) const { return add(tile) + Shape::COLS; }
 
-    DEV Barrier* barriers() const {
+    DEV Barrier* has_q() const {
         return reinterpret_cast<Barrier*>(base + Q::BYTES + STAGES * (K::BYTES + NUMBERS));
     }
-    DEV Barrier* has_q() const { return barriers(); }
-    DEV Barrier* full(int tile) const { return barriers() + 1 + tile % STAGES; }
-    DEV Barrier* empty(int tile) const { return barriers() + 1 + STAGES + tile % STAGES; }
-    // Of the phase of `full` that brings a tile, and of that of `empty` after which its place is free.
-    static DEV int parity(int tile) { return tile / STAGES & 1; }
+    DEV Ring ring() const { return Ring{has_q() + 1}; }
 
     // One thread.
     DEV void begin() const {
         barrier_init(has_q(), 1);
-        for (int stage = 0; stage < STAGES; stage++) {
-            barrier_init(full(stage), 1 + 32);
-            barrier_init(empty(stage), Shape::GROUPS * 4);
-        }
+        ring().init();
         fence_barrier_init();
     }
-};
-
-// The columns of a block: `tiles` of them from `first` to `end`.
-struct ColumnRange {
-    int first, end, tiles;
 };
 
 // A warp: q once, and tile after tile of k with its columns' numbers as places become free.
 template <int DIM, AttendMode MODE>
 DEV void produce(const AttendWgmmaArgs& args, const AttendWgmmaMemory<DIM>& memory, const ColumnRange& range) {
     using Memory = AttendWgmmaMemory<DIM>;
-    constexpr int COLS = Memory::Shape::COLS, STAGES = Memory::STAGES;
+    constexpr int COLS = Memory::Shape::COLS;
+    typename Memory::Ring ring = memory.ring();
     float scale = args.attend.scale ? *args.attend.scale : 1.f;
     if (range.tiles > 0 && elected()) {
         barrier_arrive_expect(memory.has_q(), Memory::Q::BYTES);
         memory.q().copy(&args.q, memory.has_q(), 0, blockIdx.x * Memory::Shape::ROWS);
     }
     for (int tile = 0; tile < range.tiles; tile++) {
-        if (tile >= STAGES) barrier_wait(memory.empty(tile), memory.parity(tile - STAGES));
+        ring.wait_for_room(tile);
         int col = range.first + tile * COLS;
         if (elected()) {
-            barrier_arrive_expect(memory.full(tile), Memory::K::BYTES);
-            memory.k(tile).copy(&args.k, memory.full(tile), 0, col);
+            barrier_arrive_expect(ring.full(tile), Memory::K::BYTES);
+            memory.k(tile).copy(&args.k, ring.full(tile), 0, col);
         }
 #pragma unroll
         for (int c = lane_id(); c < COLS; c += 32) {
@@ -78,7 +66,7 @@ DEV void produce(const AttendWgmmaArgs& args, const AttendWgmmaMemory<DIM>& memo
             memory.add(tile)[c] = numbers.add;
             memory.factor(tile)[c] = numbers.factor;
         }
-        barrier_arrive(memory.full(tile));
+        barrier_arrive(ring.full(tile));
     }
 }
 
@@ -94,6 +82,7 @@ DEV void consume(const AttendArgs& args, const AttendWgmmaMemory<DIM>& memory, c
     float out[1][DIM / 8][4], z[1][COLS / 8][4];
     u32 p[COLS / 16][4];
     clear(out);
+    typename Memory::Ring ring = memory.ring();
 
     auto start_products_with_rows = [&](int tile) {
 #pragma unroll
@@ -127,21 +116,20 @@ DEV void consume(const AttendArgs& args, const AttendWgmmaMemory<DIM>& memory, c
         int last = range.tiles - 1;
         if (group == 1 && last > 0) named_arrive(TURN, BOTH);  // the other's turn comes first
         barrier_wait(memory.has_q(), 0);
-        barrier_wait(memory.full(0), 0);
+        ring.wait_for_tile(0);
         wgmma_fence();
         start_products_with_rows(0);
         wgmma_wait<0>();
         pin(z[0]);
         for (int tile = 0; tile < last; tile++) {
             take_probabilities(tile);
-            barrier_wait(memory.full(tile + 1), memory.parity(tile + 1));
+            ring.wait_for_tile(tile + 1);
             named_sync(TURN + group, BOTH);
             start_products_with_columns(tile);
             start_products_with_rows(tile + 1);
             if (group == 0 || tile + 1 < last) named_arrive(TURN + 1 - group, BOTH);
             wgmma_wait<1>();
-            __syncwarp();  // all lanes have read their numbers, too
-            if (lane_id() == 0) barrier_arrive(memory.empty(tile));
+            ring.give_up(tile);
             wgmma_wait<0>();
             pin(out[0]);
             pin(z[0]);
@@ -158,18 +146,11 @@ template <class Arithmetic, int DIM, AttendMode MODE> DEV void attend_wgmma(cons
     using Memory = AttendWgmmaMemory<DIM>;
     DYN_SMEM_1024(u8, shared);
     Memory memory{shared};
-    i64 cols = args.attend.cols, first = min((i64)blockIdx.y * args.attend.cols_per_split, cols);
-    i64 end = min(first + args.attend.cols_per_split, cols);
-    ColumnRange range = {(int)first, (int)end, (int)((end - first + Memory::Shape::COLS - 1) / Memory::Shape::COLS)};
+    ColumnRange range = column_range(args.attend.cols, args.attend.cols_per_split, Memory::Shape::COLS);
     if (threadIdx.x == 0) memory.begin();
     __syncthreads();
-    if (warpgroup_id() == 0) {
-        give_registers<Memory::Shape::PRODUCER_REGISTERS>();
-        if (warp_id() == 0) produce<DIM, MODE>(args, memory, range);
-    } else {
-        take_registers<Memory::Shape::CONSUMER_REGISTERS>();
-        consume<Arithmetic, DIM, MODE>(args.attend, memory, range, warpgroup_id() - 1);
-    }
+    Memory::Shape::run([&] { produce<DIM, MODE>(args, memory, range); },
+                       [&](int group) { consume<Arithmetic, DIM, MODE>(args.attend, memory, range, group); });
 }
 
 #define INSTANTIATE_attend_wgmma(A, DIM, MODE)                                                            \

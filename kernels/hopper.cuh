@@ -63,8 +63,8 @@ DEV void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memo
 // the box's bytes count for the barrier. One thread.
 DEV void copy_tile(void* to, const TensorMap* map, Barrier* barrier, int x, int y) {
     asm volatile(
-        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(
-            shared_address(to)),
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+        " [%0], [%1, {%3, %4}], [%2];" ::"r"(shared_address(to)),
         "l"(map), "r"(shared_address(barrier)), "r"(x), "r"(y)
         : "memory");
 }
@@ -112,7 +112,8 @@ template <int STEPS> DEV void pin(u32 (&a)[STEPS][4]) {
 // registers as mma_bf16 has them. `add`: 0 forgets what d holds.
 template <class T, int N> struct Wgmma;
 
-#define WGMMA_TEN(t) "%" #t "0, %" #t "1, %" #t "2, %" #t "3, %" #t "4, %" #t "5, %" #t "6, %" #t "7, %" #t "8, %" #t "9, "
+#define WGMMA_FIVE(t, a, b, c, d, e) "%" #t #a ", %" #t #b ", %" #t #c ", %" #t #d ", %" #t #e ", "
+#define WGMMA_TEN(t) WGMMA_FIVE(t, 0, 1, 2, 3, 4) WGMMA_FIVE(t, 5, 6, 7, 8, 9)
 #define WGMMA_SUMS_32 WGMMA_TEN() WGMMA_TEN(1) WGMMA_TEN(2) "%30, %31"
 #define WGMMA_SUMS_64 WGMMA_TEN() WGMMA_TEN(1) WGMMA_TEN(2) WGMMA_TEN(3) WGMMA_TEN(4) WGMMA_TEN(5) "%60, %61, %62, %63"
 #define WGMMA_SUMS_128                                                                                    \
@@ -160,12 +161,13 @@ WGMMA_BOTH(256, 128, "%128", "%129", "%130", "%131", "%132", "%133", "%134")
 DEV int warpgroup_id() { return threadIdx.x >> 7; }
 
 // A matrix in shared memory as a product finds it, swizzled as copies with 128-byte swizzle leave it (16-byte chunks
-// xored with the number of their row of 128 bytes, modulo 8). `start` is 16-byte aligned and lies in a row that is the
-// first of eight. From one eight of rows to the next it is 1024 bytes. The numbers of MAJOR_DEPTH run along the depth, of
-// which a row has 64; of MAJOR_ACROSS along the other dimension, where from 64 to 64 it is `leading_bytes`.
+// xored with the number of their row of 128 bytes, modulo 8). `start` is 16-byte aligned and lies in a row that is
+// the first of eight. From one eight of rows to the next it is 1024 bytes. The numbers of MAJOR_DEPTH run along the
+// depth, of which a row has 64; of MAJOR_ACROSS along the other dimension, where from 64 to 64 it is `leading_bytes`.
 DEV u64 swizzled_matrix(const void* start, int leading_bytes) {
     constexpr u64 SWIZZLE_128 = 1, EIGHT_ROWS = 1024;
-    return (u64)(shared_address(start) >> 4) | (u64)(leading_bytes >> 4) << 16 | (EIGHT_ROWS >> 4) << 32 | SWIZZLE_128 << 62;
+    return (u64)(shared_address(start) >> 4) | (u64)(leading_bytes >> 4) << 16 | (EIGHT_ROWS >> 4) << 32 |
+           SWIZZLE_128 << 62;
 }
 
 // ROWS rows of a matrix of 16-bit numbers in panels of 64 columns, as copies of one panel each leave them.

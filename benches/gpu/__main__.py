@@ -19,7 +19,7 @@ import torch
 from device import EMULATED, TORCH, compute_capability, driver_version
 
 from . import ROOT
-from .ours import DTYPES, Ours, problem_of
+from .ours import DTYPES, VARIANTS, Ours, problem_of
 from .peers import Given, participants
 from .report import plot, print_table
 from .shapes import SHAPES, SMOKE, Shape
@@ -51,11 +51,11 @@ def floor(shape: Shape, dtype: str, ceilings: dict[str, Any]) -> float:
 def measure(shape: Shape, dtype: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Seconds and bytes of everybody on one shape."""
     problem = problem_of(shape, dtype)
-    precisions = ["default"] if dtype == "bf16" else ["default", "tf32", "ieee"]
-    ours = {precision: Ours(problem, precision) for precision in precisions}
-    names = {precision: "ours" if precision == "default" else f"ours {precision}" for precision in precisions}
-    steps = {f"{names[p]} {kind}": step for p in precisions for kind, step in ours[p].steps.items()}
-    memory = {names[p]: ours[p].extra_memory() for p in precisions}
+    variants = VARIANTS[dtype]
+    ours = {variant: Ours(problem, variant) for variant in variants}
+    names = {variant: "ours" if variant == "default" else f"ours {variant}" for variant in variants}
+    steps = {f"{names[p]} {kind}": step for p in variants for kind, step in ours[p].steps.items()}
+    memory = {names[p]: ours[p].extra_memory() for p in variants}
 
     given = Given(ours["default"].call.device)
     for name, (forward, both) in participants(given).items():

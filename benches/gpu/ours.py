@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import torch
-from device import Stream
+from device import Stream, compute_capability
 from engine import Call, Engine
 from problem import Problem
 
 from .shapes import Shape
 
 DTYPES = {"bf16": "bfloat16", "f32": "float32"}
+# How ours computes, side by side in one run: precisions, and the kernels for compute capability 9.0 ("hopper").
+HOPPER = ["hopper"] if compute_capability() == 90 else []
+VARIANTS = {"bf16": ["default", *HOPPER], "f32": ["default", "tf32", "ieee"]}
 
 
 class CurrentStream(Stream):
@@ -48,10 +52,16 @@ def problem_of(shape: Shape, dtype: str) -> Problem:
 
 
 class Ours:
-    """One precision's handle and buffers."""
+    """One variant's handle and buffers."""
 
-    def __init__(self, problem: Problem, precision: str) -> None:
-        self.engine = Engine(problem, precision)
+    def __init__(self, problem: Problem, variant: str) -> None:
+        before = os.environ.get("SAMPLED_SOFTMAX_HOPPER")
+        os.environ["SAMPLED_SOFTMAX_HOPPER"] = "1" if variant == "hopper" else "0"
+        try:
+            self.engine = Engine(problem, "default" if variant == "hopper" else variant)
+        finally:
+            del os.environ["SAMPLED_SOFTMAX_HOPPER"]
+            os.environ.update({} if before is None else {"SAMPLED_SOFTMAX_HOPPER": before})
         self.call = Call(self.engine, problem, CurrentStream())
         self.steps: dict[str, Callable[[], object]] = {
             "forward": self.call.queue_forward,

@@ -39,7 +39,7 @@ def print_table(rows: list[dict[str, Any]], machine: dict[str, Any], *, header: 
             f"{row['extra_bytes']['ours'] / 2**20:>8.1f}{peers}",
             flush=True,
         )
-        for other in ("ours tf32", "ours ieee"):
+        for other in ("ours hopper", "ours tf32", "ours ieee"):
             if f"{other} forward_backward" in row["seconds"]:
                 print(f"{'':<24}{other[5:]:<6}{'':>26}{_both(row, other) * 1e6:>9.0f}")
 

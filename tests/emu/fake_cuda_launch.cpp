@@ -7,6 +7,12 @@ namespace fake {
 
 namespace {
 
+// Parameters lie at a multiple of 128, as tensor maps need.
+struct alignas(128) ParameterLine {
+    char bytes[128];
+};
+using Parameters = std::vector<ParameterLine>;
+
 struct Dimensions {
     dim3 grid, block;
     unsigned shared;
@@ -31,7 +37,7 @@ int check_launch(const Function& function, const Dimensions& d) {
 
 // What a kernel that failed leaves: the context answers everything with it.
 int run_kernel(Context* context, const emu::Kernel& kernel, const Dimensions& d,
-               const std::vector<char>& arguments) {
+               const Parameters& arguments) {
     Access access;
     try {
         emu::Counts counts = emu::launch(
@@ -57,18 +63,18 @@ int launch(void* handle, const Dimensions& d, void* stream_handle, void** parame
         return complain(INVALID_HANDLE, "the function is of another context");
     if (int code = check_launch(*function, d)) return code;
     const emu::Kernel* kernel = function->kernel;
-    std::vector<char> arguments(kernel->argument_bytes);
+    Parameters arguments((kernel->argument_bytes + 127) / 128);
     if (parameters) {
         if (!parameters[0]) return complain(INVALID_VALUE, "%s: parameter 0 is NULL", kernel->symbol);
-        memcpy(arguments.data(), parameters[0], arguments.size());
+        memcpy(arguments.data(), parameters[0], kernel->argument_bytes);
     } else {
         // {1, buffer, 2, &size, 0}
         if (!extra || extra[0] != (void*)1 || extra[2] != (void*)2)
             return complain(INVALID_VALUE, "%s: no parameters", kernel->symbol);
         size_t bytes = *static_cast<size_t*>(extra[3]);
-        if (bytes != arguments.size())
+        if (bytes != kernel->argument_bytes)
             return complain(INVALID_VALUE, "%s: %zu bytes of parameters, takes %zu", kernel->symbol, bytes,
-                            arguments.size());
+                            kernel->argument_bytes);
         memcpy(arguments.data(), extra[1], bytes);
     }
     Context* context = current();

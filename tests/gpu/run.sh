@@ -4,7 +4,8 @@
 #
 #   tests/gpu/run.sh [first] [tests] [sanitize] [bench]      all four without an argument
 #
-#   first      does an image of each NVRTC found here load under this driver
+#   first      does an image of each NVRTC found here load under this driver; compute capability 9.0: are
+#              descriptors what the hardware takes them for
 #   tests      the suite of this folder
 #   sanitize   compute-sanitizer's memcheck, racecheck, initcheck and synccheck on small cases
 #   bench      benches/gpu, into $OUT (build/gpu)
@@ -18,11 +19,11 @@ export PYTHONUNBUFFERED=1
 [ $# -gt 0 ] || set -- first tests sanitize bench
 
 # Small enough for tools that slow a kernel down a hundredfold, and yet every kernel.
-checked='test_shapes_and_types and (77 or 37) or test_options and 300 or test_label_out_of_range'
+checked='test_shapes_and_types and (77 or 37) or test_options and 300 or test_label_out_of_range or test_steps_beside and 77'
 
 for part in "$@"; do
     case $part in
-    first) python3 -m pytest tests/gpu/test_first.py --verbose ;;
+    first) python3 -m pytest tests/gpu/test_first.py tests/gpu/test_hopper.py --verbose ;;
     tests) python3 -m pytest tests/gpu --quiet ;;
     sanitize)
         for tool in memcheck racecheck initcheck synccheck; do

@@ -208,7 +208,8 @@ def measure(report=lambda text: None) -> dict[str, dict[int, Usage]]:
 
 HEADING = """\
 # Every kernel as NVRTC compiles it: registers a thread / static shared memory in bytes, for each architecture.
-# Those by wgmma are for sm_90a. Spills are not listed: there are none, and tests/python/test_kernel_table.py fails where there are.
+# Those by wgmma are for sm_90a.
+# Spills are not listed: there are none, and tests/python/test_kernel_table.py fails where there are.
 # Written by tests/python/kernel_table.py --update with {version}.
 """
 

@@ -71,6 +71,7 @@ arguments! {
         partial: Address,
         row_sums: Address,
     }
+    LogitsWgmmaArgs: 512 { q: TensorMap, k: TensorMap, logits: LogitsArgs, }
     AttendWgmmaArgs: 512 { q: TensorMap, k: TensorMap, attend: AttendArgs, }
     ProductArgs: 80 {
         a: Operand, b: Operand,

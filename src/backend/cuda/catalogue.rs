@@ -30,6 +30,10 @@ impl Family {
     pub(super) fn of(arithmetic: Arithmetic, machine: &Machine) -> Result<Family> {
         let name = arithmetic.name();
         let matrix = |kernel, form| find(kernel, &format!("{name}, {form}"), machine);
+        let logits = |form| match matrix("logits_wgmma", form) {
+            Ok(instance) if machine.wgmma => Ok(instance),
+            _ => matrix("logits", form),
+        };
         let attend_by = |kernel, width| {
             let form = |form| find(kernel, &format!("{name}, {width}, {form}"), machine).ok();
             Some(Attend { online: form("ONLINE")?, known: form("KNOWN")? })
@@ -39,8 +43,8 @@ impl Family {
             by_wgmma.or_else(|| attend_by("attend", width))
         };
         Ok(Family {
-            lse: matrix("logits", "LSE")?,
-            probabilities: matrix("logits", "PROBABILITIES")?,
+            lse: logits("LSE")?,
+            probabilities: logits("PROBABILITIES")?,
             plain: matrix("product", "PLAIN")?,
             transposed: matrix("product", "TRANSPOSED")?,
             attend: WIDTHS.map(attend),

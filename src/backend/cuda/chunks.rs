@@ -92,7 +92,7 @@ impl Run<'_> {
         };
         // SAFETY: the caller's promise.
         unsafe {
-            self.queue.launch(kernel, [row_tiles, split.parts], &logits)?;
+            self.queue.logits(kernel, plan.arithmetic, [row_tiles, split.parts], logits)?;
             match outputs.of_biases() {
                 true => self.queue.cover(self.small.add_sums, sampled, self.small.add_sums.rows, &sums),
                 false => Ok(()),

@@ -141,7 +141,10 @@ impl Run<'_> {
             ..Default::default()
         };
         // SAFETY: see `enqueue`.
-        unsafe { self.queue.launch(kernel, [plan.shape.rows.div_ceil(kernel.rows), split.parts], &logits) }
+        unsafe {
+            let grid = [plan.shape.rows.div_ceil(kernel.rows), split.parts];
+            self.queue.logits(kernel, plan.arithmetic, grid, logits)
+        }
     }
 
     unsafe fn attend_online(&self, kernel: &'static Instance, split: Split) -> Result<()> {

@@ -11,7 +11,7 @@
 //!   gradients  d_inputs, d_weights, d_biases                kernels/{gradients,attend,merge}.cuh
 //!   chunks     the same for long rows                       kernels/{logits,product}.cuh, cublaslt
 //!   launch     a kernel with its arguments
-//!   wgmma      kernels for compute capability 9.0             kernels/{hopper,attend_wgmma}.cuh
+//!   wgmma      kernels for compute capability 9.0             kernels/{logits,attend}_wgmma.cuh
 //! driver     context, stream, pointers, pinned, graph: libcuda
 //! module     kernels compiled or found                      images, nvrtc, cache, sources, libraries
 //! ```

@@ -5,7 +5,7 @@ use super::instances::{self, Instance};
 
 /// The kernels that are compiled one by one, because each takes seconds; all others are
 /// small and go together.
-const COMPILED_ALONE: [&str; 4] = ["logits", "attend", "attend_wgmma", "product"];
+const COMPILED_ALONE: [&str; 5] = ["logits", "attend", "product", "logits_wgmma", "attend_wgmma"];
 
 /// What is compiled at once and becomes one module.
 #[derive(Debug, PartialEq, Eq)]

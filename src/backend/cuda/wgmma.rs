@@ -8,7 +8,7 @@ use cudarc::driver::sys::{
     CUtensorMapSwizzle,
 };
 
-use super::arguments::{AttendArgs, AttendWgmmaArgs, Operand, TensorMap};
+use super::arguments::{AttendArgs, AttendWgmmaArgs, LogitsArgs, LogitsWgmmaArgs, Operand, TensorMap};
 use super::context::Device;
 use super::instances::{self, Instance};
 use super::launch::Queue;
@@ -41,15 +41,6 @@ fn asks(value: Option<&str>) -> Result<bool> {
     }
 }
 
-/// A matrix that a kernel takes as a tensor map.
-struct Matrix<'a> {
-    operand: &'a Operand,
-    rows: i32,
-    dim: i32,
-    /// Rows of a tile.
-    tile: usize,
-}
-
 impl Queue<'_> {
     /// Launches `attend` or `attend_wgmma`.
     ///
@@ -66,15 +57,41 @@ impl Queue<'_> {
             // SAFETY: the caller's promise.
             return unsafe { self.launch(instance, grid, &attend) };
         }
-        let AttendArgs { q, k, rows, cols, dim, .. } = attend;
-        let q = Matrix { operand: &q, rows, dim, tile: instance.rows };
-        let k = Matrix { operand: &k, rows: cols, dim, tile: instance.cols };
-        let (q, k) = (self.tensor_map(arithmetic, &q)?, self.tensor_map(arithmetic, &k)?);
+        let q = self.tensor_map(arithmetic, &attend.q, [attend.rows, attend.dim], instance.rows)?;
+        let k = self.tensor_map(arithmetic, &attend.k, [attend.cols, attend.dim], instance.cols)?;
         // SAFETY: the caller's promise.
         unsafe { self.launch(instance, grid, &AttendWgmmaArgs { q, k, attend }) }
     }
 
-    fn tensor_map(&self, arithmetic: Arithmetic, matrix: &Matrix<'_>) -> Result<TensorMap> {
+    /// Launches `logits` or `logits_wgmma`.
+    ///
+    /// # Safety
+    /// As `launch`.
+    pub(super) unsafe fn logits(
+        &self,
+        instance: &'static Instance,
+        arithmetic: Arithmetic,
+        grid: [usize; 2],
+        logits: LogitsArgs,
+    ) -> Result<()> {
+        if !instance.is_wgmma() || grid.contains(&0) {
+            // SAFETY: the caller's promise.
+            return unsafe { self.launch(instance, grid, &logits) };
+        }
+        let q = self.tensor_map(arithmetic, &logits.q, [logits.rows, logits.dim], instance.rows)?;
+        let k = self.tensor_map(arithmetic, &logits.k, [logits.cols, logits.dim], instance.cols)?;
+        // SAFETY: the caller's promise.
+        unsafe { self.launch(instance, grid, &LogitsWgmmaArgs { q, k, logits }) }
+    }
+
+    /// Of a matrix of `[rows, dim]` elements, in tiles of `tile` rows.
+    fn tensor_map(
+        &self,
+        arithmetic: Arithmetic,
+        matrix: &Operand,
+        [rows, dim]: [i32; 2],
+        tile: usize,
+    ) -> Result<TensorMap> {
         let device = self.entered.device;
         let encode = device
             .driver
@@ -84,9 +101,8 @@ impl Queue<'_> {
             Arithmetic::F16 => CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
             _ => CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
         };
-        let Matrix { operand, rows, dim, tile } = *matrix;
         let sizes = [dim as u64, rows as u64];
-        let pitch = operand.stride as u64 * arithmetic.dtype().size() as u64;
+        let pitch = matrix.stride as u64 * arithmetic.dtype().size() as u64;
         let mut map = TensorMap::default();
         // SAFETY: two sizes, one pitch, two box sizes and two steps, as the rank says. The
         // matrix is not touched.
@@ -95,7 +111,7 @@ impl Queue<'_> {
                 (&raw mut map).cast(),
                 kind as i32,
                 2,
-                operand.plane[0] as *mut c_void,
+                matrix.plane[0] as *mut c_void,
                 sizes.as_ptr(),
                 &pitch,
                 [BOX_COLUMNS, tile as u32].as_ptr(),
@@ -107,7 +123,7 @@ impl Queue<'_> {
             )
         };
         device.check_named(code, || {
-            format!("cuTensorMapEncodeTiled: {rows} x {dim} at {:#x}, {pitch} bytes a row", operand.plane[0])
+            format!("cuTensorMapEncodeTiled: {rows} x {dim} at {:#x}, {pitch} bytes a row", matrix.plane[0])
         })?;
         Ok(map)
     }
