@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::drawing::{SAMPLERS, drawing_case, drawing_config, forward, learned_counts, on};
 use common::driver::{Driver, Graph};
-use common::emulated::emulated;
+use common::emulated::{emulated, on_all_kernels};
 use common::{BF16, Call, Case, F32, Failure, Handle, Outputs, Random, Types, assert_close};
 use sampled_softmax::abi::*;
 
@@ -40,7 +40,7 @@ fn captured<'a>(
 
 #[test]
 fn replays_give_the_bits_of_calls() {
-    emulated(replays_give_the_bits_of_calls, "all", &[], || {
+    on_all_kernels(replays_give_the_bits_of_calls, || {
         let driver = Driver::open();
         let stream = driver.stream();
         for (dim, dtype) in [(5, F32), (40, BF16), (300, BF16), (300, F32)] {

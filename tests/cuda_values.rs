@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::emulated::emulated;
+use common::emulated::{emulated, on_all_kernels};
 use common::{
     BF16, Call, Case, F16, F32, Outputs, Random, Types, assert_close, assert_matches_reference_within,
     weight_gradients,
@@ -41,12 +41,6 @@ fn assert_like_cpu(case: &Case) {
     close("d_biases", &got_biases, &want_biases, absolute);
     assert_eq!(got.num_rows, want.num_rows);
     assert_eq!(got.row_ids, want.row_ids);
-}
-
-/// Runs `body` on the kernels that every device has, and on those for compute capability 9.0.
-fn on_all_kernels<T: Fn() + Copy>(test: T, body: impl Fn()) {
-    emulated(test, "all", &[], &body);
-    emulated(test, "wgmma", &[("SAMPLED_SOFTMAX_HOPPER", "1")], &body);
 }
 
 /// One for each way to compute: short rows, long rows, each of both types.

@@ -19,7 +19,13 @@ pub fn emulated<T: Fn()>(test: T, part: &str, settings: &[(&str, &str)], body: i
     output_of(test, part, settings, body);
 }
 
-/// The same, with what the process has printed; nothing within it.
+/// The same on the kernels that every device has, then on those for compute capability 9.0.
+pub fn on_all_kernels<T: Fn() + Copy>(test: T, body: impl Fn()) {
+    emulated(test, "all", &[], &body);
+    emulated(test, "wgmma", &[("SAMPLED_SOFTMAX_HOPPER", "1")], &body);
+}
+
+/// `emulated`, with what the process has printed; nothing within it.
 pub fn output_of<T: Fn()>(
     test: T,
     part: &str,

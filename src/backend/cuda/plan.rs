@@ -307,12 +307,12 @@ fn check_limits(shape: &Shape) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn plan(rows: usize, sampled: usize) -> Plan {
+    fn plan(rows: usize, sampled: usize, wgmma: bool) -> Plan {
         let machine = Machine {
             arch: 90,
             sm_count: 132,
             max_shared: 227 << 10,
-            wgmma: false,
+            wgmma,
             chunk_bytes: CHUNK_BYTES,
             library_workspace: 0,
         };
@@ -341,10 +341,10 @@ mod tests {
 
     #[test]
     fn room_for_parts_suffices_for_every_smaller_batch_and_is_not_much_more() {
-        for sampled in [1, 64, 1000, 8192] {
+        for (sampled, wgmma) in [1, 64, 1000, 8192].into_iter().flat_map(|s| [(s, false), (s, true)]) {
             let (mut most, mut before) = (0, 0);
             for rows in (1..2000).chain((2000..120_000).step_by(61)) {
-                let plan = plan(rows, sampled);
+                let plan = plan(rows, sampled, wgmma);
                 let lse = plan.family.lse;
                 most = most.max(plan.row_split(lse).parts * rows);
                 let room = plan.most_row_parts(lse);
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn few_rows_are_cut_so_that_every_multiprocessor_has_work() {
         for rows in [1, 64, 500, 2560, 8192] {
-            let plan = plan(rows, 1 << 16);
+            let plan = plan(rows, 1 << 16, false);
             let lse = plan.family.lse;
             let blocks = rows.div_ceil(lse.rows) * plan.row_split(lse).parts;
             assert!((132..=4 * 132).contains(&blocks), "{rows} rows: {blocks} blocks");
