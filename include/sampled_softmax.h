@@ -326,7 +326,7 @@ typedef struct ssl_config {
     const double *unigrams;
     // Elements of `unigrams`.
     int64_t num_unigrams;
-    // Path of a text file with one class a line, its weight in the last
+    // Path of a regular file, of text with one class a line, its weight in the last
     // comma-separated field. UTF-8, NUL-terminated.
     const char *vocab_file;
     // Exponent applied to the weights; read only if `has_distortion`, else 1.

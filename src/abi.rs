@@ -198,7 +198,7 @@ pub struct ssl_config {
     pub unigrams: *const f64,
     /// Elements of `unigrams`.
     pub num_unigrams: i64,
-    /// Path of a text file with one class a line, its weight in the last
+    /// Path of a regular file, of text with one class a line, its weight in the last
     /// comma-separated field. UTF-8, NUL-terminated.
     pub vocab_file: *const c_char,
     /// Exponent applied to the weights; read only if `has_distortion`, else 1.

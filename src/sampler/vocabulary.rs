@@ -9,8 +9,9 @@
 //! shards gives some classes to two shards and others to none. Here every class belongs
 //! to one shard.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt;
 
 use super::config::{Unigram, UnigramWeights};
 use crate::allocation::{check_room_of, push, reserve_exact};
@@ -150,8 +151,9 @@ const PURPOSE: &str = "the sampler's weights";
 fn read_file(path: &str, shard: &mut Shard) -> Result<()> {
     check_room_of(2 * (LONGEST_LINE + BUFFER), "reading the vocabulary file")?;
     let fault = |reason: String| Error::File { path: path.into(), reason };
-    let file = File::open(path).map_err(|error| fault(error.to_string()))?;
-    let mut reader = BufReader::with_capacity(BUFFER, file);
+    let (file, bytes) = open(path).map_err(|error| fault(error.to_string()))?;
+    // What is appended meanwhile would perhaps have no end.
+    let mut reader = BufReader::with_capacity(BUFFER, file.take(bytes));
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
@@ -176,6 +178,17 @@ fn read_file(path: &str, shard: &mut Shard) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A plain file and its length. Pipes, terminals and other devices are not waited for.
+fn open(path: &str) -> io::Result<(File, u64)> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    match metadata.is_file() {
+        true => Ok((file, metadata.len())),
+        false => Err(io::Error::other("not a regular file")),
+    }
 }
 
 /// The number behind a line's last comma, if it is one.

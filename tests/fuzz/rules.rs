@@ -303,9 +303,6 @@ impl Call<'_> {
                 }
             }
         }
-        if self.kind == Kind::Sample && !self.draws() {
-            faults.must_if(self.step.candidates.learned_counts.is_null(), null, "ids");
-        }
     }
 
     fn is_required(&self, array: Array) -> bool {

@@ -19,6 +19,8 @@ impl Call<'_> {
         } else if self.kind == Kind::Sample {
             let learns = self.model.sampler == SSL_SAMPLER_LEARNED_UNIGRAM;
             found.must_if(!learns, SSL_STATUS_INVALID_VALUE, "learned_counts");
+            let is_nothing = self.step.candidates.learned_counts.is_null();
+            found.must_if(is_nothing, SSL_STATUS_NULL_POINTER, "ids");
         } else {
             self.given_faults(&mut found);
         }

@@ -158,11 +158,12 @@ fn a_missing_file_and_a_wrong_number_of_classes_are_named() {
 }
 
 #[test]
-fn a_directory_is_no_vocabulary() {
-    let path = std::env::temp_dir();
-    let error = fault(&from_file(path.to_str().unwrap()), 3);
-    assert!(matches!(error, Error::File { .. }));
-    assert!(error.to_string().contains("Is a directory"), "{error}");
+fn a_directory_or_a_device_is_no_vocabulary() {
+    for path in [std::env::temp_dir().to_str().unwrap(), "/dev/zero", "/dev/null"] {
+        let error = fault(&from_file(path), 3);
+        assert!(matches!(error, Error::File { .. }));
+        assert_eq!(error.to_string(), format!("{path}: not a regular file"));
+    }
 }
 
 #[test]
@@ -189,8 +190,6 @@ fn bad_lines_are_named_and_cut_short() {
 fn a_line_without_end_is_not_read_to_its_end() {
     let file = TempFile::new("endless", &vec![b'1'; (1 << 20) + 1]);
     let text = fault(&file.unigram(), 1).to_string();
-    assert!(text.ends_with("line 1 is longer than 1048576 bytes"), "{text}");
-    let text = fault(&from_file("/dev/zero"), 1).to_string();
     assert!(text.ends_with("line 1 is longer than 1048576 bytes"), "{text}");
 }
 
