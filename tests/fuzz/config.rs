@@ -277,9 +277,9 @@ impl Attempt {
             return faults.may(invalid, "");
         }
         // Every id of the whole vocabulary, then those that this shard keeps.
-        let total = config.num_reserved_ids.checked_add(weights.len() as i64);
-        let kept = total.map(|total| (total - i64::from(config.shard) + shards - 1).max(0) / shards);
-        if kept != Some(model.dims.classes) {
+        let total = i128::from(config.num_reserved_ids) + weights.len() as i128;
+        let kept = (total - i128::from(config.shard) + i128::from(shards) - 1).max(0) / i128::from(shards);
+        if kept != i128::from(model.dims.classes) {
             faults.must(invalid, "num_classes");
             return faults.may(invalid, "unigrams");
         }
