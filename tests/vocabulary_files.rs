@@ -131,7 +131,7 @@ fn a_file_need_only_be_readable() {
             create(&path, 2).unwrap();
             // SAFETY: back again, where this process was root.
             unsafe { libc::seteuid(libc::getuid()) };
-            fs::set_permissions(&path, Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o0)).unwrap();
             // SAFETY: as above.
             if unsafe { libc::geteuid() } == 0 {
                 // SAFETY: as above.
