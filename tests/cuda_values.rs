@@ -222,3 +222,21 @@ fn what_is_wrong_with_labels_and_counts_is_in_the_status() {
         });
     });
 }
+
+/// The floor must not stand in for the probability of a label that is switched off where
+/// there is no probability at all.
+#[test]
+fn a_probability_floor_does_not_hide_nan() {
+    emulated(a_probability_floor_does_not_hide_nan, "all", &[], || {
+        each_route(1, |mut case| {
+            case.probability_floor = 1e-3;
+            case.labels.fill(3);
+            case.ids.fill(5);
+            case.biases = Some((0..30).map(|class| if class == 3 { -INF } else { 0.0 }).collect());
+            case.weights[5 * case.dim + 1] = f64::NAN;
+            let outputs = run(&case, SSL_BACKEND_CUDA).outputs;
+            assert!(outputs.loss.values().iter().all(|loss| loss.is_nan()), "d {}", case.dim);
+            assert!(outputs.d_inputs.get(1).is_nan());
+        });
+    });
+}

@@ -317,6 +317,8 @@ impl Terms<'_> {
     fn slopes(&self, columns: &[Column], spread: &Spread, scale: f64) -> Vec<Slope> {
         let (num_true, floor) = (self.case.num_true, self.case.probability_floor);
         let targets = num_true as f64;
+        // A p may be a subnormal before it is scaled.
+        let least = smallest(F64);
         // p of a column and by how much it may be off; of a column of exponent error e.
         let probability = |column: &Column, exponent: f64| {
             let p = spread.probability(column.logit);
@@ -340,14 +342,14 @@ impl Terms<'_> {
         let label_slopes = labels().map(|(label, &exponent)| {
             let ((p, p_error), (r, r_error)) = (probability(label, exponent), kept(label, exponent));
             let size = scale * (total * p - r / targets).abs();
-            let error = scale * (total * p_error + total_error * (p + p_error) + r_error / targets);
+            let error = scale * (total * p_error + total_error * (p + p_error) + r_error / targets + least);
             Slope { class: label.class, size, error: error + self.u * size + self.tiny }
         });
         let sampled = columns[num_true..].iter().zip(&spread.exponents[num_true..]);
         let sampled_slopes = sampled.map(|(column, &exponent)| {
             let (p, p_error) = probability(column, exponent);
             let size = scale * total * p;
-            let error = scale * (total * p_error + total_error * (p + p_error));
+            let error = scale * (total * p_error + total_error * (p + p_error) + least);
             Slope { class: column.class, size, error: error + 2.0 * self.u * size + self.tiny }
         });
         label_slopes.chain(sampled_slopes).collect()
