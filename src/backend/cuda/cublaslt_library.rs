@@ -3,6 +3,7 @@
 //! integers, as in driver.rs.
 
 use std::ffi::c_int;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
@@ -45,7 +46,7 @@ macro_rules! library {
         impl Library {
             fn open(path: &Path) -> Option<Library> {
                 // SAFETY: loading cuBLASLt runs its initialisers, which every user of it does.
-                let library = Box::leak(Box::new(unsafe { libloading::Library::new(path) }.ok()?));
+                let library = ManuallyDrop::new(unsafe { libloading::Library::new(path) }.ok()?);
                 Some(Library {
                     path: path.into(),
                     // SAFETY: these are the signatures of cublasLt.h.

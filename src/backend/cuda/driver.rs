@@ -175,9 +175,10 @@ impl Driver {
 /// libcuda, kept open for the rest of the process. `libcuda.so.1` is what a driver
 /// installs; plain `libcuda.so` may be the stub of a toolkit, so it comes later.
 fn open() -> Result<&'static Library> {
+    static OPENED: OnceLock<Library> = OnceLock::new();
     // SAFETY: loading libcuda runs its initialisers, which every CUDA program does.
     let error = match unsafe { Library::new("libcuda.so.1") } {
-        Ok(library) => return Ok(Box::leak(Box::new(library))),
+        Ok(library) => return Ok(OPENED.get_or_init(|| library)),
         Err(error) => error,
     };
     // SAFETY: as above. `culib` panics where `is_culib_present` is false.

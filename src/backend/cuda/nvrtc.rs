@@ -3,6 +3,7 @@
 //! a text.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, ptr};
 
@@ -97,7 +98,7 @@ impl Nvrtc {
         // SAFETY: loading NVRTC runs its initialisers, which every user of it does.
         let library = unsafe { Library::new(path) }
             .map_err(|error| format!("{}: {}", path.display(), loader_says(&error)))?;
-        let library: &'static Library = Box::leak(Box::new(library));
+        let library = &*ManuallyDrop::new(library);
         let get = |name: &str| Symbol { library, name: name.into(), path };
         // SAFETY: these are the signatures of nvrtc.h.
         unsafe {
@@ -197,7 +198,7 @@ impl Nvrtc {
 
 /// A function still to be fetched.
 struct Symbol<'a> {
-    library: &'static Library,
+    library: &'a Library,
     name: String,
     path: &'a Path,
 }
