@@ -7,6 +7,7 @@
 # make install  headers, library, pkg-config and CMake files, under PREFIX (/usr/local) and DESTDIR
 # make wheel    the Python package with the library inside, for any Python 3, into build/wheel/
 # make emu      a stand-in for the CUDA driver that runs the kernels on the CPU; its folder: make -s emu-path
+# make sanitize valgrind, AddressSanitizer, ThreadSanitizer and UBSan; PARTS="memcheck undefined" runs some
 # make lint     formatting and static checks
 # make audit    dependencies: versions that were withdrawn, and, where they can be had, security advisories
 # make third-party  write THIRD_PARTY.md anew: every crate and its licence
@@ -33,7 +34,7 @@ export PYTHONPATH := bindings/python
 export SAMPLED_SOFTMAX_LIB := $(CURDIR)/$(LIBRARY)
 export SAMPLED_SOFTMAX_CACHE_DIR := $(CURDIR)/build/cache
 
-.PHONY: build install wheel demo examples bench test lint format header environments clean emu emu-path emu-test mutants churn soak audit third-party
+.PHONY: build install wheel demo examples bench test lint format header environments clean emu emu-path emu-test mutants sanitize churn soak audit third-party
 
 build:
 	cargo build --release --locked
@@ -87,7 +88,7 @@ environments:
 	sh tests/environments.sh main mindspore frameworks
 
 # Kernels under the emulator, each against float64: make emu-test TESTS=columns runs tests/emu/test_columns.cpp.
-# ASAN=1 builds this, and `emu`, with AddressSanitizer. `mutants` plants bugs and looks whether these tests see them.
+# ASAN=1 builds this, and `emu`, with AddressSanitizer, UBSAN=1 with both. `mutants` plants bugs and looks whether these tests see them.
 emu-test:
 	$(MAKE) --silent -C tests/emu test
 
@@ -100,6 +101,9 @@ churn:
 
 mutants:
 	python3 tests/emu/mutants.py $(ARGS)
+
+sanitize:
+	sh tests/sanitize.sh $(PARTS)
 
 emu-path:
 	@echo $(CURDIR)/build/emu

@@ -3,8 +3,8 @@
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use super::context::Device;
@@ -50,9 +50,10 @@ fn without_a_driver_the_error_says_what_to_install() {
 #[test]
 fn a_driver_that_lacks_a_function_is_refused_by_its_name() {
     // The C library stands in for a driver without a single function.
+    static LIBRARY: OnceLock<libloading::Library> = OnceLock::new();
     // SAFETY: it is open already.
     let library = unsafe { libloading::Library::new("libc.so.6") }.unwrap();
-    let (status, text) = failure(Driver::fetch(Box::leak(Box::new(library))));
+    let (status, text) = failure(Driver::fetch(LIBRARY.get_or_init(|| library)));
     assert_eq!(status, SSL_STATUS_NO_BACKEND);
     assert_says(&text, &["cuInit", "too old"]);
 }

@@ -82,13 +82,16 @@ fn an_error_tells_of_a_cache_that_was_passed_over() {
 
 #[test]
 fn compiled_images_are_chosen_by_architecture() {
-    let entry = |arch, is_ptx, bytes: &'static str| (arch, is_ptx, "small", "maker", bytes.as_bytes());
-    let table: &'static [Compiled] = Vec::leak(vec![
+    const fn entry(arch: u32, is_ptx: bool, bytes: &'static str) -> Compiled {
+        (arch, is_ptx, "small", "maker", bytes.as_bytes())
+    }
+    static TABLE: [Compiled; 4] = [
         entry(80, false, "cubin 80"),
         entry(86, false, "cubin 86"),
         entry(90, false, "cubin 90"),
         entry(90, true, "ptx 90"),
-    ]);
+    ];
+    let table = &TABLE[..];
     let chosen = |arch| compiled(table, arch, "small").map(|image| image.bytes.to_vec());
     assert_eq!(chosen(75), None);
     assert_eq!(chosen(80).as_deref(), Some(&b"cubin 80"[..]));
