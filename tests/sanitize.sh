@@ -127,7 +127,7 @@ undefined() {
     for program in $PROGRAMS; do
         watch "undefined: $program" on_cpu "$out/$program"
     done
-    watch "undefined: emulated kernels" make --silent -C tests/emu test ASAN=1
+    watch "undefined: emulated kernels" make --silent -C tests/emu test UBSAN=1
 }
 
 cargo build --release --quiet
