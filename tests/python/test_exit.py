@@ -65,7 +65,7 @@ problem = dict(
     weights=rng.normal(size=(1000, 32)).astype(np.float32), biases=np.zeros(1000, np.float32),
     labels=rng.integers(0, 1000, (64, 1)), inputs=rng.normal(size=(64, 32)).astype(np.float32),
     num_sampled=100, num_classes=1000, device=device)
-ready = threading.Barrier(3)
+ready = threading.Barrier(3, timeout=30)
 
 def call(daemon):
     step = 0
