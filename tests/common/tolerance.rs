@@ -82,6 +82,8 @@ struct Terms<'a> {
     u_labels: f64,
     u64: f64,
     tiny: f64,
+    /// How much of an input or a weight may be lost as it is split or read.
+    flushed: f64,
     /// How often each class is sampled, and the most often.
     copies: Vec<usize>,
     most_copies: usize,
@@ -97,10 +99,11 @@ impl Tolerances {
         let u_labels = if on_cpu { u64 } else { u };
         // On a device, what is below float32's normal numbers may be lost.
         let tiny = if on_cpu { smallest(case.types.loss()) } else { f64::from(f32::MIN_POSITIVE) };
+        let flushed = if on_cpu { 0.0 } else { tiny };
         let mut copies = vec![0; case.classes];
         case.ids.iter().for_each(|&id| copies[id as usize] += 1);
         let most_copies = copies.iter().copied().max().unwrap_or(0);
-        let terms = Terms { case, accuracy, u, u_labels, u64, tiny, copies, most_copies };
+        let terms = Terms { case, accuracy, u, u_labels, u64, tiny, copies, most_copies, flushed };
         let share = share(case);
         let mut result = Tolerances {
             loss: vec![0.0; case.rows],
@@ -366,8 +369,8 @@ impl Terms<'_> {
             let weight_sizes = &mut sizes.d_weights[class * dim..][..dim];
             for k in 0..dim {
                 let (weight, input) = (finite_size(weights[k]), finite_size(input[k]));
-                d_inputs[k] += (error + sum * size) * weight + self.tiny;
-                d_weights[k] += error * input + self.tiny;
+                d_inputs[k] += (error + sum * size) * weight + self.tiny + self.flushed * size;
+                d_weights[k] += error * input + self.tiny + self.flushed * size;
                 weight_sizes[k] += size * input;
             }
             result.d_biases[*class] += error + self.tiny;
