@@ -206,6 +206,15 @@
 // Draw independently; a class may come more than once.
 #define SSL_SAMPLING_REPLACEMENT 1
 
+// xoshiro256++, a stream that the host reads in order, for both engines.
+#define SSL_GENERATOR_XOSHIRO 0
+
+// Philox4x32-10, a function of a counter: a CUDA handle draws on the device, on the stream
+// and without the host, the ids that a CPU handle draws. For `SSL_SAMPLER_UNIFORM` and
+// `SSL_SAMPLER_LOG_UNIFORM`, without exclusions; distinct classes must be all, or so few that
+// drawing until they have come is the way (uniform: at most 3/4 of C).
+#define SSL_GENERATOR_PHILOX 1
+
 // TensorFlow's expected count: `-expm1(tries * log1p(-p))`, tries being the draws
 // that were needed; `S * p` where no draw was rejected or with replacement. 1, under
 // either rule, where every class that may be drawn is.
@@ -346,6 +355,10 @@ typedef struct ssl_config {
     // Counts [C] that `SSL_SAMPLER_LEARNED_UNIGRAM` starts from, each at least 1,
     // as `ssl_candidates.learned_counts` saved them. NULL: 1 for every class.
     const int64_t *learned_counts;
+    // `SSL_GENERATOR_*`.
+    uint32_t generator;
+    // Must be 0.
+    uint32_t reserved_too;
 } ssl_config;
 
 // What a loss is computed of. Read only. Forward and backward take the same one.
@@ -412,7 +425,7 @@ typedef struct ssl_candidates {
     // Elements of `avoid`.
     int64_t num_avoid;
     // Optional, 1 element, written by a draw: how many tries it took. -1 from a CUDA
-    // handle whose draw waits for the labels on the stream, or is captured.
+    // handle whose draw waits for the labels on the stream, is captured, or is the device's.
     int64_t *num_tries;
     // Optional, `[C]`: the learned unigram sampler's counts after this call, for
     // `ssl_config.learned_counts` of a later run. A CUDA handle, which learns on the

@@ -55,12 +55,13 @@ struct Control {
     i64 num_new;              // distinct labels that are no candidate
 };
 
-// What the host's sampler leaves beside the ids, in pinned host memory. A draw that failed leaves ids of
+// What a draw leaves beside the ids, in pinned host memory. A draw of the host that failed leaves ids of
 // -1, counts of 1 and its status.
 struct DrawInfo {
     i64 tries;
     u32 status;                // SSL_STATUS_* if the draw failed
     u32 pad;
+    u64 replays;               // how often the device has made the draw: each time it is that of a step later
 };
 
 // Row states. Only live rows are computed. Dead: ignored; loss 0, gradient 0. Idle: weight or upstream
@@ -373,4 +374,18 @@ struct TrueCountsArgs {
     const DrawInfo* info;      // in pinned host memory
     void* counts;              // [count]
     int counts_double, pad;
+};
+
+// ---- draw.cuh -----------------------------------------------------------------------------------------------
+
+// draw_keys, a sort of `keys`, draw_firsts, draw_ids: a draw by the attempts of src/sampler/philox.rs.
+struct DrawArgs {
+    u64 key, step;
+    i64 num_classes, attempts; // attempts made at once, a power of two
+    int num_sampled, index_bits, law, unique;  // DrawLaw
+    u64* keys;                 // [attempts]: class << index_bits | attempt, ~0 for none
+    u32* marks;                // [attempts]
+    i64* more;                 // [S]: classes that came later
+    i64* ids;                  // [S], ascending
+    DrawInfo* info;
 };

@@ -2,7 +2,7 @@
 // CUDA builtins, and once, in tests/emu/tile_host.h, for a host compiler with the emulator.
 // Beside this file kernels use only threadIdx, blockIdx, blockDim, gridDim, __syncthreads,
 // __syncwarp and the mathematical functions both compilers know (exp, log, log1p, expm1, fma,
-// fmaf, fmaxf, fminf, fabs, floor, ldexp, min, max, __popc, __clz, __ffs, ...). No toolkit header.
+// fmaf, fmaxf, fminf, fabs, floor, ldexp, min, max, __popc, __clz, __clzll, __ffs, ...). No toolkit header.
 //
 // Every warp function here is for whole warps: all 32 lanes must reach it. Likewise no thread may
 // have returned when another comes to __syncthreads; the emulator refuses both.
@@ -96,6 +96,11 @@ template <class T> DEV T shuffle_down(T value, int by) { return __shfl_down_sync
 DEV u32 warp_ballot(bool x) { return __ballot_sync(0xffffffffu, x); }
 DEV bool warp_any(bool x) { return __any_sync(0xffffffffu, x); }
 DEV bool warp_all(bool x) { return __all_sync(0xffffffffu, x); }
+
+// Rounded by themselves, never as one: for what must be the same bits on the host.
+DEV double mul_rn(double a, double b) { return __dmul_rn(a, b); }
+DEV double add_rn(double a, double b) { return __dadd_rn(a, b); }
+DEV u64 mul_high(u64 a, u64 b) { return __umul64hi(a, b); }
 
 // x, of which the compiler then knows nothing: what is added to it stays apart, as an instruction's own offset,
 // where otherwise every sum would be worked out and kept by itself.

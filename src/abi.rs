@@ -97,6 +97,14 @@ pub const SSL_SAMPLING_UNIQUE: u32 = 0;
 /// Draw independently; a class may come more than once.
 pub const SSL_SAMPLING_REPLACEMENT: u32 = 1;
 
+/// xoshiro256++, a stream that the host reads in order, for both engines.
+pub const SSL_GENERATOR_XOSHIRO: u32 = 0;
+/// Philox4x32-10, a function of a counter: a CUDA handle draws on the device, on the stream
+/// and without the host, the ids that a CPU handle draws. For `SSL_SAMPLER_UNIFORM` and
+/// `SSL_SAMPLER_LOG_UNIFORM`, without exclusions; distinct classes must be all, or so few that
+/// drawing until they have come is the way (uniform: at most 3/4 of C).
+pub const SSL_GENERATOR_PHILOX: u32 = 1;
+
 /// TensorFlow's expected count: `-expm1(tries * log1p(-p))`, tries being the draws
 /// that were needed; `S * p` where no draw was rejected or with replacement. 1, under
 /// either rule, where every class that may be drawn is.
@@ -218,6 +226,10 @@ pub struct ssl_config {
     /// Counts [C] that `SSL_SAMPLER_LEARNED_UNIGRAM` starts from, each at least 1,
     /// as `ssl_candidates.learned_counts` saved them. NULL: 1 for every class.
     pub learned_counts: *const i64,
+    /// `SSL_GENERATOR_*`.
+    pub generator: u32,
+    /// Must be 0.
+    pub reserved_too: u32,
 }
 
 /// What a loss is computed of. Read only. Forward and backward take the same one.
@@ -288,7 +300,7 @@ pub struct ssl_candidates {
     /// Elements of `avoid`.
     pub num_avoid: i64,
     /// Optional, 1 element, written by a draw: how many tries it took. -1 from a CUDA
-    /// handle whose draw waits for the labels on the stream, or is captured.
+    /// handle whose draw waits for the labels on the stream, is captured, or is the device's.
     pub num_tries: *mut i64,
     /// Optional, `[C]`: the learned unigram sampler's counts after this call, for
     /// `ssl_config.learned_counts` of a later run. A CUDA handle, which learns on the

@@ -39,7 +39,7 @@ struct Unigrams {
 };
 
 // The fields of `ssl_config` in the order in which Python lists them; see `fields_of`.
-constexpr size_t kConfigFields = 12;
+constexpr size_t kConfigFields = 13;
 
 inline ssl_config config_of(const std::vector<int64_t>& fields, const Place& place, const Unigrams* unigrams) {
   ssl_config config;
@@ -56,7 +56,8 @@ inline ssl_config config_of(const std::vector<int64_t>& fields, const Place& pla
   config.num_threads = static_cast<uint32_t>(*next++);
   config.seed = static_cast<uint64_t>(*next++);
   config.rank = static_cast<uint64_t>(*next++);
-  std::memcpy(&config.probability_floor, next, sizeof config.probability_floor);
+  std::memcpy(&config.probability_floor, next++, sizeof config.probability_floor);
+  config.generator = static_cast<uint32_t>(*next++);
   config.backend = place.backend;
   config.device = place.device;
   if (place.backend != SSL_BACKEND_CPU) config.num_threads = 0;

@@ -6,7 +6,7 @@ use super::{flag, pointer, slice, unknown, zero};
 use crate::abi::{self, ssl_config};
 use crate::allocation::reserve_exact;
 use crate::error::{Error, Result};
-use crate::sampler::{self, CountRule, Kind, Unigram, UnigramWeights};
+use crate::sampler::{self, CountRule, Generator, Kind, Unigram, UnigramWeights};
 
 /// What happens to accidental hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,7 @@ impl Setup {
     /// The pointers of `raw` lead to what `ssl_config` says.
     pub(crate) unsafe fn check(raw: &ssl_config) -> Result<Setup> {
         zero("config.reserved", raw.reserved)?;
+        zero("config.reserved_too", raw.reserved_too)?;
         if raw.num_threads > MOST_THREADS {
             return Err(Error::InvalidValue(format!(
                 "num_threads = {} is more than {MOST_THREADS}",
@@ -105,6 +106,16 @@ impl Setup {
             abi::SSL_COUNTS_EXACT => CountRule::Exact,
             value => return unknown("counts", value, "SSL_COUNTS_*"),
         };
+        let generator = match raw.generator {
+            abi::SSL_GENERATOR_XOSHIRO => Generator::Xoshiro,
+            abi::SSL_GENERATOR_PHILOX if problem.hits == Hits::Exclude => {
+                return Err(Error::InvalidValue(
+                    "hits = SSL_HITS_EXCLUDE: SSL_GENERATOR_PHILOX leaves no class out; take SSL_GENERATOR_XOSHIRO".into(),
+                ));
+            }
+            abi::SSL_GENERATOR_PHILOX => Generator::Philox,
+            value => return unknown("generator", value, "SSL_GENERATOR_*"),
+        };
         // SAFETY: the caller's promise.
         let kind = unsafe { kind(raw)? };
         let sampler = sampler::Config {
@@ -115,6 +126,7 @@ impl Setup {
             counts,
             seed: raw.seed,
             rank: raw.rank,
+            generator,
         };
         let (backend, device, num_threads) = (raw.backend, raw.device, raw.num_threads);
         Ok(Setup { problem, sampler, backend, device, num_threads })

@@ -19,6 +19,18 @@ pub struct Config {
     pub seed: u64,
     /// Tells apart the workers that share a seed.
     pub rank: u64,
+    /// Where random numbers come from.
+    pub generator: Generator,
+}
+
+/// The random numbers of a sampler.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Generator {
+    /// A stream, read in order.
+    #[default]
+    Xoshiro,
+    /// A function of a counter; for [`Kind::Uniform`] and [`Kind::LogUniform`].
+    Philox,
 }
 
 /// The distribution of a sampler.

@@ -70,7 +70,7 @@ pub struct Draw<'a> {
 }
 
 impl<'a> Draw<'a> {
-    fn excluded(&self) -> Excluded<'a> {
+    pub(super) fn excluded(&self) -> Excluded<'a> {
         let labels = self.exclude_labels.then_some(self.labels);
         Excluded { labels, ignored: self.ignored, avoid: self.avoid }
     }
@@ -144,7 +144,9 @@ impl Sampler {
         check_classes(distribution, draw)?;
         let mut stream = Stream::new(self.seed, draw.step, self.rank);
         let excluded = draw.excluded().len_bound();
-        let (tries, rule) = if self.unique || excluded > 0 {
+        let (tries, rule) = if let Some(philox) = &self.philox {
+            self.draw_by_attempts(philox, scratch, draw)?
+        } else if self.unique || excluded > 0 {
             let drawn = if self.unique { self.num_sampled } else { 0 };
             let members = drawn.saturating_add(excluded);
             let (membership, buffers) = scratch.members(self.num_classes, self.num_sampled, members)?;

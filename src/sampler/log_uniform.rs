@@ -34,19 +34,50 @@ impl LogUniform {
         let reach = reach(num_classes, scale);
         LogUniform { num_classes, scale, reach }
     }
+
+    /// The class of one attempt, if it gives one: of an octave, a uniform number that
+    /// decides, and the word whose highest bits are the place in the octave.
+    #[inline(always)]
+    pub(super) fn class(octave: u32, u: f64, word: u64, num_classes: i64) -> Option<i64> {
+        let m = (1 << octave) | (word >> 1 >> (63 - octave));
+        (m <= num_classes as u64 && accepts(u, octave, m)).then(|| (m - 1) as i64)
+    }
+
+    /// Attempts after which `count` classes, distinct ones if `unique`, have come but for
+    /// eight standard deviations, those that give no class included; as many as rejection may take
+    /// where fewer do not suffice.
+    pub(super) fn enough(&self, count: f64, unique: bool) -> f64 {
+        let octaves = f64::from(64 - self.num_classes.leading_zeros());
+        let accepted = 1.0 / (self.scale * octaves);
+        let mut draws = count;
+        if unique {
+            // The variance of a number of distinct classes is below its mean.
+            let wanted = count + 8.0 * count.sqrt();
+            let most = rejection_budget(self.num_classes);
+            while draws < most && distinct(self.num_classes, self.scale, draws) < wanted {
+                draws *= 1.0625;
+            }
+            draws = draws.min(most);
+        }
+        (draws + 8.0 * draws.sqrt() + 16.0) / accepted
+    }
 }
 
-/// Sum over the classes of 1 - exp(-tries P), each term that of the last class of its
-/// block; blocks grow by 1/64, so the sum is low by 2 % at most.
 fn reach(num_classes: i64, scale: f64) -> f64 {
-    let budget = rejection_budget(num_classes);
+    distinct(num_classes, scale, rejection_budget(num_classes))
+}
+
+/// How many distinct classes a number of draws is expected to meet: the sum over the classes of
+/// 1 - exp(-draws P), each term that of the last class of its block; blocks grow by 1/64, so
+/// the sum is low by 2 % at most.
+fn distinct(num_classes: i64, scale: f64, draws: f64) -> f64 {
     let mut sum = 0.0;
     let mut done = 0;
     while done < num_classes {
         let block = (1 + done / 64).min(num_classes - done);
         done += block;
         let p = ln_1p_reciprocal(done as f64) * scale;
-        sum += block as f64 * math::one_minus_exp_neg(budget * p);
+        sum += block as f64 * math::one_minus_exp_neg(draws * p);
     }
     sum
 }
@@ -89,7 +120,8 @@ impl Distribution for LogUniform {
         let mut filled = 0;
         while filled < classes.len() {
             let (exponent, rest) = stream.below_with_rest(octaves);
-            // The highest `exponent` bits of a word, behind a leading 1.
+            // The highest `exponent` bits of a word, behind a leading 1; as `class`, but that a
+            // refused one is overwritten.
             let m = (1 << exponent) | (stream.word() >> 1 >> (63 - exponent));
             classes[filled] = (m - 1) as i64;
             // Added, not branched on: three in ten are refused, which no branch

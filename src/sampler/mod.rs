@@ -9,7 +9,7 @@
 //!                      -> expected_count
 //! distributions   uniform, log_uniform, fixed_unigram (vocabulary), learned_unigram
 //! membership      bitmap, or id_table for very many classes
-//! randomness      stream, and crate::math
+//! randomness      stream, and crate::math; or philox, which draws in an order of its own
 //! ```
 //!
 //! A draw is a function of (seed, step, rank) and, where the sampler learns, of its
@@ -28,6 +28,7 @@ mod id_table;
 mod learned_unigram;
 mod log_uniform;
 mod membership;
+mod philox;
 mod replacement;
 mod scratch;
 mod stream;
@@ -41,9 +42,10 @@ mod tests;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-pub use config::{Config, CountRule, Kind, Unigram, UnigramWeights};
+pub use config::{Config, CountRule, Generator, Kind, Unigram, UnigramWeights};
 pub use draw::{Counts, Draw};
 pub(crate) use expected_count::ExpectedCount;
+pub(crate) use philox::{Attempt, Philox, no_exclusions};
 
 use crate::error::{Error, Result};
 use distribution::Distribution;
@@ -62,6 +64,8 @@ pub struct Sampler {
     seed: u64,
     rank: u64,
     law: Law,
+    /// In the place of the stream.
+    philox: Option<Philox>,
     /// The process that made it.
     process: u32,
     state: Mutex<State>,
@@ -113,6 +117,10 @@ impl Sampler {
     /// cannot be read, `HostMemory`.
     pub fn new(config: Config) -> Result<Sampler> {
         let num_sampled = config.check()?;
+        let philox = match config.generator {
+            Generator::Xoshiro => None,
+            Generator::Philox => Some(Philox::new(&config)?),
+        };
         let Config { num_classes, unique, counts, seed, rank, kind, .. } = config;
         let mut state = State::default();
         let mut unique = unique;
@@ -141,6 +149,7 @@ impl Sampler {
             seed,
             rank,
             law,
+            philox,
             process: std::process::id(),
             state: Mutex::default(),
         };
@@ -198,6 +207,11 @@ impl Sampler {
             Law::All(_) => Some(1.0),
             Law::Caller => None,
         }
+    }
+
+    /// The generator of independent attempts, where draws are made by one.
+    pub(crate) fn philox(&self) -> Option<&Philox> {
+        self.philox.as_ref()
     }
 
     /// Whether drawn classes are distinct.

@@ -24,7 +24,7 @@ static void check_counts(const Problem& p, int labels_dtype) {
     Exact<double> table(p.sampler == 2 ? p.classes : 0);
     for (size_t k = 0; k < table.size(); k++) table[k] = k == 0 ? 0 : k == 1 ? 1 : std::pow(0.5, (double)k);
     Labels labels(classes, labels_dtype);
-    DrawInfo info = {p.tries, 0, 0};
+    DrawInfo info = {p.tries, 0, 0, 0};
     i64 count = (i64)classes.size();
     for (int is_double : {0, 1}) {
         Matrix narrow(count, 1, F32);

@@ -113,6 +113,9 @@ EMU_LEAST_AND_MOST(u32)
 EMU_LEAST_AND_MOST(i64)
 EMU_LEAST_AND_MOST(u64)
 #undef EMU_LEAST_AND_MOST
+DEV double mul_rn(double a, double b) { return a * b; }
+DEV double add_rn(double a, double b) { return a + b; }
+DEV u64 mul_high(u64 a, u64 b) { return (u64)((unsigned __int128)a * b >> 64); }
 DEV int __popc(u32 x) { return __builtin_popcount(x); }
 DEV int __clz(u32 x) { return x ? __builtin_clz(x) : 32; }
 DEV int __clzll(u64 x) { return x ? __builtin_clzll(x) : 64; }

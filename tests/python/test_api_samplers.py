@@ -216,3 +216,32 @@ def test_accidental_hits_are_those_that_two_loops_find(seed: int) -> None:
 def test_no_rows_or_no_candidates_have_no_accidental_hits() -> None:
     for true, sampled in ((np.empty((0, 2), int), [1, 2]), (LABELS, np.empty(0, int))):
         assert [array.size for array in ss.compute_accidental_hits(true, sampled, 2)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["uniform", "log_uniform"])
+@pytest.mark.parametrize("unique", [True, False])
+def test_a_philox_sampler_draws_by_seed_rank_and_step(name: str, unique: bool) -> None:
+    def sampler(**options: Any) -> ss.Sampler:
+        return ss.Sampler(name, 1000, 50, unique, generator="philox", **options)
+
+    drawn = sampler(seed=3).sample([[5], [999]], step=7)
+    ids = drawn.sampled_candidates
+    assert np.all(np.diff(ids) >= int(unique)) and ids[0] >= 0 and ids[-1] < 1000
+    np.testing.assert_array_equal(sampler(seed=3).sample([[5], [999]], step=7).sampled_candidates, ids)
+    others = [sampler(seed=4).sample(step=7), sampler(seed=3, rank=1).sample(step=7), sampler(seed=3).sample(step=8)]
+    others.append(ss.Sampler(name, 1000, 50, unique, seed=3).sample(step=7))
+    assert all(not np.array_equal(other.sampled_candidates, ids) for other in others)
+    theirs = ss.Sampler(name, 1000, 50, unique, seed=3).sample([[5], [999]], step=7)
+    if not unique:
+        np.testing.assert_array_equal(drawn.true_expected_count, theirs.true_expected_count)
+
+
+def test_what_a_philox_sampler_cannot_do_is_refused() -> None:
+    with pytest.raises(ValueError, match="generator = 'mt19937'"):
+        ss.Sampler("uniform", 100, 5, generator="mt19937")
+    with pytest.raises(ss.SampledSoftmaxError, match="SSL_GENERATOR_PHILOX"):
+        ss.Sampler("learned_unigram", 100, 5, generator="philox")
+    with pytest.raises(ss.SampledSoftmaxError, match="num_sampled = 99"):
+        ss.Sampler("log_uniform", 100, 99, generator="philox")
+    with pytest.raises(ss.SampledSoftmaxError, match="avoid"):
+        ss.Sampler("uniform", 100, 5, generator="philox").sample(avoid=[3])

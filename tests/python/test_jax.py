@@ -105,10 +105,16 @@ def test_a_seeded_draw_is_numpys(sampler: str) -> None:
     assert_same(problem, sampler=sampler, seed=2**64 - 5, step=2**33 + 3)
 
 
-def test_a_sampler_object_draws_with_its_own_seed_and_the_given_step() -> None:
+UNIGRAMS = np.random.default_rng(2).uniform(0.1, 5, 50)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("fixed_unigram", {"unigrams": UNIGRAMS, "distortion": 0.7}), ("log_uniform", {"generator": "philox"})],
+)
+def test_a_sampler_object_draws_with_its_own_seed_and_the_given_step(name: str, options: dict[str, Any]) -> None:
     problem = make_problem()
-    unigrams = np.random.default_rng(2).uniform(0.1, 5, 50)
-    sampler = ss.Sampler("fixed_unigram", 50, 20, seed=9, rank=2, unigrams=unigrams, distortion=0.7)
+    sampler = ss.Sampler(name, 50, 20, seed=9, rank=2, **options)
     drawn = sampler.sample(problem.labels, step=11)
     wanted = ss.sampled_softmax_loss(*problem.arrays, sampled_values=drawn)
     assert sampler.step == 0

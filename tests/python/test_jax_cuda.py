@@ -40,7 +40,7 @@ ok
 d_weights does not alias its operand of zeros
 forward_backward workspace 1 640 stream 1
 the device is gone [status 4002]
-config has 3 fields; 12 are needed: the program is of another version of sampled_softmax.jax
+config has 3 fields; 13 are needed: the program is of another version of sampled_softmax.jax
 loss has shape (4); (3) is needed
 argument 1: Index out of range
 """

@@ -77,11 +77,14 @@ def test_a_seeded_draw_is_numpys(sampler: str) -> None:
     assert_same(Leaves(problem), {"sampler": sampler, "seed": 2**64 - 5, "step": 3})
 
 
-def test_a_sampler_object_draws_with_its_own_seed_and_step() -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("fixed_unigram", {"unigrams": np.arange(50) + 1.0}), ("log_uniform", {"generator": "philox"})],
+)
+def test_a_sampler_object_draws_with_its_own_seed_and_step(name: str, options: dict[str, Any]) -> None:
     problem = make_problem()
-    weights = np.arange(50) + 1.0
-    ours = sst.Sampler("fixed_unigram", 50, 20, seed=7, unigrams=weights)
-    theirs = ss.Sampler("fixed_unigram", 50, 20, seed=7, unigrams=weights)
+    ours = sst.Sampler(name, 50, 20, seed=7, **options)
+    theirs = ss.Sampler(name, 50, 20, seed=7, **options)
     ours.step = theirs.step = 11
     for _ in range(2):
         loss = Leaves(problem).loss(sampler=ours)

@@ -57,6 +57,9 @@ SSL_SAMPLER_CALLER = 5
 SSL_SAMPLING_UNIQUE = 0
 SSL_SAMPLING_REPLACEMENT = 1
 
+SSL_GENERATOR_XOSHIRO = 0
+SSL_GENERATOR_PHILOX = 1
+
 SSL_COUNTS_TF = 0
 SSL_COUNTS_EXACT = 1
 
@@ -122,6 +125,8 @@ class ssl_config(CStruct):
         ("precision", c_uint32),
         ("num_reserved_ids", c_int64),
         ("learned_counts", c_void_p),
+        ("generator", c_uint32),
+        ("reserved_too", c_uint32),
     ]
 
 

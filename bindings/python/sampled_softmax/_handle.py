@@ -44,6 +44,7 @@ class Config(NamedTuple):
     device: int = 0
     num_threads: int = 0
     unigrams: Unigrams | None = None
+    generator: int = _abi.SSL_GENERATOR_XOSHIRO
 
 
 class Handle:
@@ -99,6 +100,7 @@ def _fields(config: Config) -> tuple[_abi.ssl_config, object]:
         seed=config.seed,
         rank=config.rank,
         probability_floor=config.probability_floor,
+        generator=config.generator,
     )
     unigrams = config.unigrams
     if unigrams is None:

@@ -27,6 +27,7 @@ SAMPLERS = {
     "all": _abi.SSL_SAMPLER_ALL,
 }
 COUNTS = {"tf": _abi.SSL_COUNTS_TF, "exact": _abi.SSL_COUNTS_EXACT}
+GENERATORS = {"xoshiro": _abi.SSL_GENERATOR_XOSHIRO, "philox": _abi.SSL_GENERATOR_PHILOX}
 
 FLOAT32: np.dtype[np.floating] = np.dtype(np.float32)
 
@@ -63,6 +64,11 @@ class Sampler:
             data-parallel run. A seed of None is taken from the system's entropy.
         vocab_file, distortion, num_reserved_ids, num_shards, shard, unigrams: of
             ``"fixed_unigram"``, as in `fixed_unigram_candidate_sampler`.
+        generator: ``"xoshiro"``, whose draws the host makes, or ``"philox"``, with which a
+            CUDA device draws for itself what the CPU would draw: for ``"uniform"`` and
+            ``"log_uniform"``, without exclusions (no `avoid`, no exclusion of labels), and with
+            as many distinct classes as drawing until they have come is good for (uniform:
+            at most 3/4 of range_max, or all).
 
     Attributes:
         step: the number of the next draw; set it to go on where an earlier run ended.
@@ -87,11 +93,14 @@ class Sampler:
         num_shards: SupportsIndex = 1,
         shard: SupportsIndex = 0,
         unigrams: ArrayLike = (),
+        generator: str = "xoshiro",
     ) -> None:
         if name not in SAMPLERS:
             raise ValueError(f"sampler = {name!r} is none of {', '.join(map(repr, SAMPLERS))}")
         if counts not in COUNTS:
             raise ValueError(f"counts = {counts!r} is neither 'tf' nor 'exact'")
+        if generator not in GENERATORS:
+            raise ValueError(f"generator = {generator!r} is neither 'xoshiro' nor 'philox'")
         options = unigram_options(vocab_file, distortion, num_reserved_ids, num_shards, shard, unigrams)
         if name != "fixed_unigram" and options != Unigrams():
             raise ValueError(f"sampler = {name!r}: only 'fixed_unigram' takes unigrams and their options")
@@ -107,6 +116,7 @@ class Sampler:
             rank=integer("rank", rank, 0, MOST),
             num_threads=1,
             unigrams=options if name == "fixed_unigram" else None,
+            generator=GENERATORS[generator],
         )
         self._handles = {CPU: Handle(self._config)}
         self._register()

@@ -45,7 +45,7 @@ arguments! {
         scale_rows: f32, unscale_rows: f32, scale_classes: f32, unscale_classes: f32,
         num_heads: i64, num_new: i64,
     }
-    DrawInfo: 16 { tries: i64, status: u32, pad: u32, }
+    DrawInfo: 24 { tries: i64, status: u32, pad: u32, replays: u64, }
     LogitsArgs: 168 {
         q: Operand, k: Operand,
         rows: i32, cols: i32, dim: i32, cols_per_split: i32,
@@ -254,6 +254,16 @@ arguments! {
         info: Address,
         counts: Address,
         counts_double: i32, pad: i32,
+    }
+    DrawArgs: 88 {
+        key: u64, step: u64,
+        num_classes: i64, attempts: i64,
+        num_sampled: i32, index_bits: i32, law: i32, unique: i32,
+        keys: Address,
+        marks: Address,
+        more: Address,
+        ids: Address,
+        info: Address,
     }
 }
 

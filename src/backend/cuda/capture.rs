@@ -79,7 +79,7 @@ impl HostDraw {
             learned: None,
         })?;
         // SAFETY: as above.
-        unsafe { info.write(DrawInfo { tries, status: 0, pad: 0 }) };
+        unsafe { info.write(DrawInfo { tries, status: 0, pad: 0, replays: 0 }) };
         Ok(())
     }
 
@@ -100,7 +100,7 @@ impl HostDraw {
         };
         // SAFETY: as in `draw`.
         unsafe {
-            info.write(DrawInfo { tries: -1, status: status as u32, pad: 0 });
+            info.write(DrawInfo { tries: -1, status: status as u32, pad: 0, replays: 0 });
             (0..self.num_sampled).for_each(|index| ids.add(index).write(-1));
         }
         ones(counts, self.num_sampled);

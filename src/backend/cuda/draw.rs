@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicU64;
 use super::ahead::Wish;
 use super::arguments::{Address, TrueCountsArgs};
 use super::capture::{GraphDraw, HostDraw};
+use super::catalogue::Small;
+use super::device_draw::DeviceDraw;
 use super::graph::Capture;
 use super::launch::Queue;
 use super::pointers::Stream;
@@ -26,18 +28,20 @@ pub(super) struct Request<'a> {
 }
 
 /// How a draw comes to the stream.
-pub(super) enum Source {
+pub(super) enum Source<'a> {
     /// It lies in the slot.
     Known { tries: i64, rule: ExpectedCount },
     /// The stream makes it. The rule is known where no label decides on it.
     Later { rule: Option<ExpectedCount> },
+    /// The device makes it.
+    Device { on_device: &'a DeviceDraw, rule: ExpectedCount },
 }
 
 /// A draw that can be put on the stream: the sampler has nothing against it.
 pub(super) struct Draw<'a> {
     sampling: &'a Sampling,
     request: Request<'a>,
-    source: Source,
+    source: Source<'a>,
     /// `None` once a graph has it.
     slot: Option<Box<Slot>>,
     memory: Memory,
@@ -51,7 +55,7 @@ impl<'a> Draw<'a> {
     pub(super) fn new(
         sampling: &'a Sampling,
         request: Request<'a>,
-        source: Source,
+        source: Source<'a>,
         slot: Box<Slot>,
         (stream, capture): (Stream, Option<Capture>),
     ) -> Result<Draw<'a>> {
@@ -77,13 +81,13 @@ impl<'a> Draw<'a> {
 
     /// Where the device has to look for the outcome of a draw that the stream makes.
     pub(super) fn late_info(&self) -> Address {
-        if self.is_late() { self.memory.info as Address } else { 0 }
+        if matches!(self.source, Source::Known { .. }) { 0 } else { self.memory.info as Address }
     }
 
     /// What the device has to compute for the labels.
     pub(super) fn true_counts(&self) -> Option<TrueCountsArgs> {
         let rule = match self.source {
-            Source::Known { rule, .. } => rule,
+            Source::Known { rule, .. } | Source::Device { rule, .. } => rule,
             // Another replay may need another number of tries, so the device looks at it.
             Source::Later { rule: Some(ExpectedCount::Proportional(_)) }
                 if self.sampling.sampler.is_unique() =>
@@ -95,18 +99,57 @@ impl<'a> Draw<'a> {
         self.sampling.true_counts(rule, &self.request, self.memory.info as Address)
     }
 
-    /// Puts the draw on the stream.
+    /// Puts the draw on the stream; in a rehearsal, sees that it can be.
     ///
     /// # Safety
     /// The arrays of the request exist on the device.
-    pub(super) unsafe fn enqueue(&mut self, queue: &Queue<'_>) -> Result<()> {
-        self.started = true;
+    pub(super) unsafe fn enqueue(&mut self, queue: &Queue<'_>, small: &Small) -> Result<()> {
+        self.started |= !queue.rehearsal;
+        if let Source::Device { on_device, rule } = self.source {
+            // SAFETY: the caller's promise.
+            return unsafe { self.draw_on_device(on_device, rule, queue, small) };
+        }
+        if queue.rehearsal {
+            return Ok(());
+        }
         // SAFETY: the caller's promise; a slot lives until its event or its graph is done.
         unsafe {
             if self.is_late() {
                 self.draw_later(queue)?;
             }
             self.copy(queue)
+        }
+    }
+
+    /// Ids and expected counts by kernels, to where the caller wants them.
+    unsafe fn draw_on_device(
+        &mut self,
+        on_device: &DeviceDraw,
+        rule: ExpectedCount,
+        queue: &Queue<'_>,
+        small: &Small,
+    ) -> Result<()> {
+        let (sampling, candidates) = (self.sampling, *self.request.candidates);
+        if let (false, Some(capture), Some(pool)) = (queue.rehearsal, &self.capture, &sampling.pool)
+            && let Some(slot) = self.slot.take()
+        {
+            queue.entered.give_to_graph(capture, GraphDraw::new(slot, Arc::clone(pool)))?;
+        }
+        // What labels are to `true_counts`, the ids are here.
+        let ids = LabelArray { data: candidates.ids.cast(), wide: true, count: candidates.num_sampled };
+        let counted = Candidates { true_counts: candidates.sampled_counts, ..candidates };
+        let request = Request { candidates: &counted, labels: ids, ignored: None };
+        let info = self.memory.info as Address;
+        // SAFETY: the caller's promise; a slot lives until its event or its graph is done.
+        unsafe {
+            let unique = sampling.sampler.is_unique();
+            on_device.enqueue(&candidates, &self.memory, queue, small, unique)?;
+            match sampling.true_counts(rule, &request, info) {
+                Some(counts) => {
+                    queue.cover(small.true_counts, counts.count as usize, small.true_counts.rows, &counts)
+                }
+                None => Ok(()),
+            }
         }
     }
 

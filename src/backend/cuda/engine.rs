@@ -137,11 +137,15 @@ impl OnDevice {
             true => Some(self.sampling.prepare(&entered, stream, request)?),
             false => None,
         };
+        if let Some(draw) = &mut draw {
+            // SAFETY: a rehearsal.
+            unsafe { draw.enqueue(&rehearsal, &self.catalogue.small)? };
+        }
         run.queue = &queue;
         // SAFETY: the caller's promise.
         unsafe {
             if let Some(draw) = &mut draw {
-                draw.enqueue(&queue)?;
+                draw.enqueue(&queue, &self.catalogue.small)?;
                 (run.info, run.true_counts) = (draw.late_info(), draw.true_counts());
             }
             run.enqueue()?;
@@ -170,7 +174,8 @@ impl OnDevice {
         let mut draw = self.sampling.prepare(&entered, stream, request)?;
         // SAFETY: the caller's promise.
         unsafe {
-            draw.enqueue(&queue)?;
+            draw.enqueue(&Queue { rehearsal: true, ..queue }, &self.catalogue.small)?;
+            draw.enqueue(&queue, &self.catalogue.small)?;
             if let Some(counts) = draw.true_counts() {
                 queue.cover(kernel, sample.labels.count, kernel.rows, &counts)?;
             }

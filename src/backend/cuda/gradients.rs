@@ -159,7 +159,7 @@ impl Run<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             self.queue.cover(self.small.keys, padded, self.small.keys.rows, &keys)?;
-            self.sort(buffers.label_keys, padded)
+            self.queue.sort(self.small, buffers.label_keys, padded)
         }
     }
 

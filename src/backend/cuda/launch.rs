@@ -2,7 +2,8 @@
 //! which loads every kernel and looks at every grid, and then in earnest, so that
 //! nothing is on the stream when something turns out to be missing.
 
-use super::arguments::{self, Address, Arguments};
+use super::arguments::{self, Address, Arguments, SortArgs};
+use super::catalogue::Small;
 use super::context::Entered;
 use super::instances::Instance;
 use super::module::Modules;
@@ -60,6 +61,36 @@ impl Queue<'_> {
     ) -> Result<()> {
         // SAFETY: the caller's promise.
         unsafe { self.launch(instance, [items.div_ceil(items_of_block), 1], arguments) }
+    }
+
+    /// Sorts `count` keys, a power of two.
+    ///
+    /// # Safety
+    /// They exist on the device.
+    pub(super) unsafe fn sort(&self, small: &Small, keys: Address, count: usize) -> Result<()> {
+        let Small { sort_block, sort_step, sort_merge, .. } = *small;
+        let block = sort_block.rows;
+        let args = |run, distance| SortArgs {
+            keys,
+            count: count as i64,
+            run: run as i64,
+            distance: distance as i64,
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.cover(sort_block, count, block, &args(0, 0))?;
+            let mut run = block;
+            while run < count {
+                let mut distance = run;
+                while distance >= block {
+                    self.cover(sort_step, count, sort_step.rows, &args(run, distance))?;
+                    distance /= 2;
+                }
+                self.cover(sort_merge, count, block, &args(run, 0))?;
+                run *= 2;
+            }
+        }
+        Ok(())
     }
 }
 

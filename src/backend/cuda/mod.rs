@@ -28,6 +28,7 @@ mod chunks;
 mod context;
 mod cublaslt;
 mod cublaslt_library;
+mod device_draw;
 mod draw;
 mod driver;
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! own numbers.
 
 use super::arguments::*;
-use super::catalogue::Small;
 use super::forward::Run;
 use super::launch::{dtype_code, labels_code, rows_of_block, tensor};
 use crate::args;
@@ -96,37 +95,10 @@ impl Run<'_> {
             self.queue.cover(self.small.keys, keys.padded as usize, self.small.keys.rows, &keys)?;
             // What this call drew ascends.
             if !candidates.draws {
-                self.sort(buffers.keys, sampled.next_power_of_two())?;
+                self.queue.sort(self.small, buffers.keys, sampled.next_power_of_two())?;
             }
             self.queue.cover(kernel, sampled, rows_of_block(kernel, plan.padded_dim), &columns)
         }
-    }
-
-    /// Sorts `count` keys, a power of two.
-    pub(super) unsafe fn sort(&self, keys: Address, count: usize) -> Result<()> {
-        let Small { sort_block, sort_step, sort_merge, .. } = *self.small;
-        let block = sort_block.rows;
-        let args = |run, distance| SortArgs {
-            keys,
-            count: count as i64,
-            run: run as i64,
-            distance: distance as i64,
-        };
-        // SAFETY: see `enqueue`.
-        unsafe {
-            self.queue.cover(sort_block, count, block, &args(0, 0))?;
-            let mut run = block;
-            while run < count {
-                let mut distance = run;
-                while distance >= block {
-                    self.queue.cover(sort_step, count, sort_step.rows, &args(run, distance))?;
-                    distance /= 2;
-                }
-                self.queue.cover(sort_merge, count, block, &args(run, 0))?;
-                run *= 2;
-            }
-        }
-        Ok(())
     }
 
     /// Makes an operand of the inputs where they are none; a row of factor 0 is left out.

@@ -7,6 +7,8 @@
 //! in a graph              the graph calls the sampler, for another step at every replay
 //! ```
 //!
+//! With `SSL_GENERATOR_PHILOX` the device draws (`device_draw.rs`), in a graph too.
+//!
 //! Expected counts of the labels are computed on the device, but where the sampler sees
 //! the labels anyway.
 
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use super::ahead::{Ahead, Drawn, Wish};
 use super::arguments::{Address, TrueCountsArgs};
 use super::context::{Device, Entered};
+use super::device_draw::DeviceDraw;
 use super::draw::{Draw, Request, Source};
 use super::graph::CaptureState;
 use super::launch::labels_code;
@@ -25,12 +28,14 @@ use crate::abi;
 use crate::args::{Candidates, Hits, Problem};
 use crate::error::{Error, Result};
 use crate::labels::LabelArray;
-use crate::sampler::{ExpectedCount, Probabilities, Sampler};
+use crate::sampler::{ExpectedCount, Probabilities, Sampler, no_exclusions};
 
 /// The sampler of a handle, as a device gets at it.
 pub(super) struct Sampling {
     // Before what it draws into.
     pub(super) ahead: Option<Ahead>,
+    /// Where the device draws.
+    pub(super) on_device: Option<DeviceDraw>,
     /// None where the caller brings the candidates.
     pub(super) pool: Option<Arc<Pool>>,
     /// Of the probabilities, `[C]`, where they are given.
@@ -45,9 +50,14 @@ impl Sampling {
     pub(super) fn new(device: &Arc<Device>, problem: &Problem, sampler: &Arc<Sampler>) -> Result<Sampling> {
         let exclude_labels = problem.hits == Hits::Exclude;
         let (mut pool, mut ahead, mut table) = (None, None, None);
+        let on_device = sampler.philox().map(|philox| DeviceDraw::new(philox, problem)).transpose()?;
         if !matches!(sampler.probabilities(), Probabilities::None) {
-            let slots = Pool::new(device, problem.num_sampled as usize)?;
-            if !matches!(sampler.probabilities(), Probabilities::Learned) && !exclude_labels {
+            let scratch = on_device.as_ref().map_or(0, DeviceDraw::scratch);
+            let slots = Pool::new(device, problem.num_sampled as usize, scratch)?;
+            if on_device.is_none()
+                && !matches!(sampler.probabilities(), Probabilities::Learned)
+                && !exclude_labels
+            {
                 ahead = Some(Ahead::new(&slots, sampler)?);
             }
             pool = Some(slots);
@@ -57,6 +67,7 @@ impl Sampling {
         }
         Ok(Sampling {
             ahead,
+            on_device,
             pool,
             table,
             device: Arc::clone(device),
@@ -94,6 +105,18 @@ impl Sampling {
             CaptureState::None => None,
             _ => entered.capture(stream)?,
         };
+        if let Some(on_device) = &self.on_device {
+            if !request.candidates.avoid.is_empty() {
+                return Err(no_exclusions());
+            }
+            let mut slot = match &capture {
+                None => pool.take()?,
+                Some(_) => pool.take_for_graph(0)?,
+            };
+            slot.begin_on_device();
+            let source = Source::Device { on_device, rule: on_device.rule(&self.sampler) };
+            return Draw::new(self, request, source, slot, (stream, capture));
+        }
         let labels = if waits { request.labels.count } else { 0 };
         let (slot, source) = match (&capture, waits) {
             (None, false) => {

@@ -6,10 +6,10 @@ use std::collections::VecDeque;
 use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::arguments::DrawInfo;
+use super::arguments::{Address, DrawInfo};
 use super::capture::HostDraw;
 use super::context::{Device, Entered};
-use super::pinned::Pinned;
+use super::pinned::{DeviceMemory, Pinned};
 use super::pointers::Stream;
 use super::stream::Event;
 use crate::allocation::reserve_exact;
@@ -41,6 +41,8 @@ pub(super) struct Memory {
     pub(super) labels: *mut u8,
     /// Of the labels.
     pub(super) true_counts: *mut u8,
+    /// What the device draws in, where it draws.
+    pub(super) scratch: Address,
 }
 
 // SAFETY: addresses; whoever has the slot, or runs the draw it is in, may use them.
@@ -54,6 +56,8 @@ pub(super) struct Slot {
     memory: Pinned,
     /// Labels, then their expected counts, where the draw depends on labels.
     labels: Option<Pinned>,
+    /// None where the host draws.
+    scratch: Option<DeviceMemory>,
     event: Event,
     num_sampled: usize,
     /// The classes to avoid, for `task`.
@@ -63,10 +67,14 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    fn new(device: &Arc<Device>, num_sampled: usize) -> Result<Box<Slot>> {
+    fn new(device: &Arc<Device>, num_sampled: usize, scratch: usize) -> Result<Box<Slot>> {
         let memory = Pinned::new(device, Slot::bytes(num_sampled), "a draw of the sampler")?;
+        let scratch = match scratch {
+            0 => None,
+            bytes => Some(DeviceMemory::new(device, bytes, "draws on the device")?),
+        };
         let (event, avoid) = (Event::new(device)?, Vec::new());
-        Ok(Box::new(Slot { memory, labels: None, event, num_sampled, avoid, task: None }))
+        Ok(Box::new(Slot { memory, labels: None, scratch, event, num_sampled, avoid, task: None }))
     }
 
     fn bytes(num_sampled: usize) -> usize {
@@ -85,6 +93,7 @@ impl Slot {
                 counts: ids.add(self.num_sampled * size_of::<i64>()),
                 labels,
                 true_counts: labels.add(self.room_for_labels() * OF_LABEL),
+                scratch: self.scratch.as_ref().map_or(0, DeviceMemory::address),
             }
         }
     }
@@ -114,6 +123,12 @@ impl Slot {
         Ok(())
     }
 
+    /// Makes the slot ready for draws on the device, of which none has been made.
+    pub(super) fn begin_on_device(&mut self) {
+        // SAFETY: at the beginning of the memory, and the slot is borrowed.
+        unsafe { self.memory().info.write(DrawInfo { tries: -1, status: 0, pad: 0, replays: 0 }) };
+    }
+
     /// Draws into the slot; gives the tries and how counts follow from probabilities.
     pub(super) fn draw(
         &mut self,
@@ -140,7 +155,7 @@ impl Slot {
             learned: None,
         })?;
         // SAFETY: as above.
-        unsafe { memory.info.write(DrawInfo { tries: drawn.0, status: 0, pad: 0 }) };
+        unsafe { memory.info.write(DrawInfo { tries: drawn.0, status: 0, pad: 0, replays: 0 }) };
         Ok(drawn)
     }
 }
@@ -198,14 +213,15 @@ pub(super) fn free_abandoned() {
 }
 
 impl Pool {
-    pub(super) fn new(device: &Arc<Device>, num_sampled: usize) -> Result<Arc<Pool>> {
+    /// With `scratch` bytes of device memory for each slot.
+    pub(super) fn new(device: &Arc<Device>, num_sampled: usize, scratch: usize) -> Result<Arc<Pool>> {
         let mut state = State::default();
         for _ in 0..FOR_CALLS {
-            state.free.push(Slot::new(device, num_sampled)?);
+            state.free.push(Slot::new(device, num_sampled, scratch)?);
         }
-        let for_graphs = (GRAPHS_BYTES / Slot::bytes(num_sampled)).clamp(1, FOR_GRAPHS);
+        let for_graphs = (GRAPHS_BYTES / (Slot::bytes(num_sampled) + scratch)).clamp(1, FOR_GRAPHS);
         for _ in 0..for_graphs {
-            state.for_graphs.push(Slot::new(device, num_sampled)?);
+            state.for_graphs.push(Slot::new(device, num_sampled, scratch)?);
         }
         Ok(Arc::new(Pool { device: device.clone(), state: Mutex::new(state), changed: Condvar::new() }))
     }

@@ -6,17 +6,19 @@ mod exclusion;
 mod failures;
 mod learned;
 mod membership;
+mod philox;
 mod statistics;
 mod streams;
 mod unique;
 mod vocabulary;
 
-use super::{Config, CountRule, Counts, Draw, Kind, Sampler, Unigram, UnigramWeights};
+use super::{Config, CountRule, Counts, Draw, Generator, Kind, Sampler, Unigram, UnigramWeights};
 use crate::error::{Error, Result};
 use crate::labels::Labels;
 
 fn config(kind: Kind, num_classes: i64, num_sampled: i64, unique: bool) -> Config {
-    Config { num_classes, num_sampled, kind, unique, counts: CountRule::Tf, seed: 7, rank: 0 }
+    let generator = Generator::Xoshiro;
+    Config { num_classes, num_sampled, kind, unique, counts: CountRule::Tf, seed: 7, rank: 0, generator }
 }
 
 fn sampler(kind: Kind, num_classes: i64, num_sampled: i64, unique: bool) -> Sampler {

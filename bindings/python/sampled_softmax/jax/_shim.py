@@ -64,6 +64,7 @@ def fields_of(config: Config) -> tuple[int, ...]:
         config.num_threads,
         *struct.unpack("<2q", struct.pack("<2Q", config.seed, config.rank)),
         *struct.unpack("<q", struct.pack("<d", config.probability_floor)),
+        config.generator,
     )
 
 
