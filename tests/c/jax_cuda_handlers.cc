@@ -13,7 +13,7 @@
 namespace {
 
 constexpr int64_t C = 20, S = 4, N = 3, D = 5, CAPACITY = 7;
-const std::vector<int64_t> kConfig = {C, S, 1, SSL_SAMPLER_CALLER, SSL_SAMPLING_REPLACEMENT, 0, 0, 0, 2, 77, 0, 0};
+const std::vector<int64_t> kConfig = {C, S, 1, SSL_SAMPLER_CALLER, SSL_SAMPLING_REPLACEMENT, 0, 0, 0, 2, 77, 0, 0, 0};
 
 int handle;
 float inputs[N * D], weights[C * D], loss[N], upstream[N], counts[N + S], d_inputs[N * D], d_weights[CAPACITY * D];
