@@ -1,5 +1,6 @@
 // The machine, as the kernels see it: everything they may ask of it stands here, once as PTX and
 // CUDA builtins, and once, in tests/emu/tile_host.h, for a host compiler with the emulator.
+// hopper.cuh adds what compute capability 9.0 alone has.
 // Beside this file kernels use only threadIdx, blockIdx, blockDim, gridDim, __syncthreads,
 // __syncwarp and the mathematical functions both compilers know (exp, log, log1p, expm1, fma,
 // fmaf, fmaxf, fminf, fabs, floor, ldexp, min, max, __popc, __clz, __clzll, __ffs, ...). No toolkit header.

@@ -9,6 +9,10 @@
 
 namespace emu {
 
+// Ends the kernel as `fail` does, once the frames up to `with_hopper` (hopper.h) have freed what they hold: those of a
+// thread that fails are never left.
+[[noreturn]] inline void refuse(const std::string& message) { throw Error(message); }
+
 constexpr int MOST_WARPS = 32;
 using Clocks = std::array<uint32_t, MOST_WARPS>;
 

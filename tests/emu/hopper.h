@@ -22,10 +22,11 @@ public:
     // The last lane to come does it for all 128.
     template <class Lane, class Run> void collective(const char* operation, Lane& mine, Run run) {
         Warpgroup& group = groups_[current->warp / 4];
-        if ((size_t)(current->warp / 4 * 4 + 4) > block->warps.size()) fail(text("%s by half a warpgroup", operation));
+        if ((size_t)(current->warp / 4 * 4 + 4) > block->warps.size())
+            refuse(text("%s by half a warpgroup", operation));
         if (group.arrived == 0) group.operation = operation;
         if (group.operation != operation)
-            fail(text("divergent warpgroup: this lane does %s, others wait in %s", operation, group.operation));
+            refuse(text("divergent warpgroup: this lane does %s, others wait in %s", operation, group.operation));
         group.lanes[current->warp % 4 * 32 + current->lane] = &mine;
         uint64_t generation = group.generation;
         if (++group.arrived == 128) {
@@ -55,22 +56,32 @@ private:
     std::vector<Warpgroup> groups_;
 };
 
-inline Hopper& hopper() {
+template <class Do> void with_hopper(Do work) {
     if (!block->background) block->background = std::make_unique<Hopper>();
-    return static_cast<Hopper&>(*block->background);
+    std::string wrong;
+    try {
+        work(static_cast<Hopper&>(*block->background));
+    } catch (const Error& error) {
+        wrong = error.what();
+    }
+    if (!wrong.empty()) fail(std::move(wrong));
 }
 
 inline void run_wgmma(const char* name, float* sums, const uint32_t* a, uint64_t a_matrix, uint64_t b_matrix, int add,
                       int columns, bool b_across, float (*decode)(uint16_t)) {
     WgmmaLane mine{sums, a, a_matrix, b_matrix, add};
-    hopper().collective(name, mine, [&](WgmmaLane* const* lanes) {
-        hopper().products.issue(name, lanes, columns, b_across, decode);
+    with_hopper([&](Hopper& hopper) {
+        hopper.collective(name, mine, [&](WgmmaLane* const* lanes) {
+            hopper.products.issue(name, lanes, columns, b_across, decode);
+        });
     });
 }
 
 inline void set_registers(const char* name, int count, bool more) {
     int mine = count;
-    hopper().collective(name, mine, [&](int* const*) { hopper().products.set_registers(count, more); });
+    with_hopper([&](Hopper& hopper) {
+        hopper.collective(name, mine, [&](int* const*) { hopper.products.set_registers(count, more); });
+    });
 }
 
 }  // namespace emu

@@ -12,8 +12,8 @@ public:
 
     void init(const void* at, int arrivals) {
         uint32_t address = place(at);
-        if (arrivals < 1 || arrivals >= 1 << 20) fail(text("barrier_init: %d arrivals", arrivals));
-        if (all_.count(address)) fail("barrier_init: there is a barrier already; " + block->shared.describe(at));
+        if (arrivals < 1 || arrivals >= 1 << 20) refuse(text("barrier_init: %d arrivals", arrivals));
+        if (all_.count(address)) refuse("barrier_init: there is a barrier already; " + block->shared.describe(at));
         Mbarrier& b = all_[address];
         b.arrivals = b.pending = arrivals;
         b.heard_by.assign(block->threads_in_block, 0);
@@ -22,7 +22,7 @@ public:
     }
     void invalidate(const void* at) {
         Mbarrier& b = find(at, "barrier_invalidate");
-        if (b.waiting) fail("barrier_invalidate: threads wait for it");
+        if (b.waiting) refuse("barrier_invalidate: threads wait for it");
         all_.erase(place(at));
     }
     void fence_init() {
@@ -32,9 +32,9 @@ public:
     // Announces `bytes` first, if any.
     void arrive(const void* at, int64_t bytes, const char* name) {
         Mbarrier& b = find(at, name);
-        if (bytes < 0 || b.bytes + bytes >= 1 << 20) fail(text("%s: %lld bytes", name, (long long)bytes));
+        if (bytes < 0 || b.bytes + bytes >= 1 << 20) refuse(text("%s: %lld bytes", name, (long long)bytes));
         if (b.pending == 0)
-            fail(text("%s: more than the %d arrivals of a phase; ", name, b.arrivals) + block->shared.describe(at));
+            refuse(text("%s: more than the %d arrivals of a phase; ", name, b.arrivals) + block->shared.describe(at));
         b.bytes += bytes;
         knowledge_->tell(b.gathered);
         b.pending--;
@@ -45,9 +45,9 @@ public:
         Mbarrier& b = find(at, "barrier_wait");
         uint64_t& heard = b.heard_by[self()];
         if ((int)(heard & 1) != parity)
-            fail(text("barrier_wait: parity %d where this thread's next phase is %llu; ", parity,
+            refuse(text("barrier_wait: parity %d where this thread's next phase is %llu; ", parity,
                       (unsigned long long)heard) + block->shared.describe(at));
-        if (b.phase > heard + 1) fail("barrier_wait: a later phase of the same parity has begun");
+        if (b.phase > heard + 1) refuse("barrier_wait: a later phase of the same parity has begun");
         b.waiting++;
         while (b.phase == heard) wait_for_change(&b.phase, heard, "barrier_wait");
         b.waiting--;
@@ -65,7 +65,7 @@ public:
     // For copies: the phase that one issued now belongs to; and that its bytes are there.
     uint64_t phase_for_copy(const void* at, uint32_t* address) {
         Mbarrier& b = find(at, "copy_tile");
-        if (!b.fenced) fail("copy_tile: no fence_barrier_init between the barrier's making and the copy");
+        if (!b.fenced) refuse("copy_tile: no fence_barrier_init between the barrier's making and the copy");
         *address = place(at);
         return b.phase;
     }
@@ -82,10 +82,10 @@ public:
 
     void named(int id, int threads, bool waits) {
         const char* name = waits ? "named_sync" : "named_arrive";
-        if (id < 1 || id > 15 || threads <= 0 || threads % 32) fail(text("%s(%d, %d)", name, id, threads));
+        if (id < 1 || id > 15 || threads <= 0 || threads % 32) refuse(text("%s(%d, %d)", name, id, threads));
         Named& b = named_[id];
         if (b.arrived && b.threads != threads)
-            fail(text("%s(%d, %d) where others say %d threads", name, id, threads, b.threads));
+            refuse(text("%s(%d, %d) where others say %d threads", name, id, threads, b.threads));
         b.threads = threads;
         knowledge_->tell(b.gathered);
         uint64_t generation = b.generation;
@@ -133,14 +133,14 @@ private:
     static int self() { return current->warp * 32 + current->lane; }
     static uint32_t place(const void* at) {
         if (!block->shared.holds(at, 8) || reinterpret_cast<uintptr_t>(at) % 8)
-            fail("a barrier must lie in shared memory, at a multiple of 8; " + block->shared.describe(at));
+            refuse("a barrier must lie in shared memory, at a multiple of 8; " + block->shared.describe(at));
         return block->shared.address(at);
     }
     Mbarrier& find(const void* at, const char* name) {
         auto found = all_.find(place(at));
-        if (found == all_.end()) fail(text("%s: no barrier was made there; ", name) + block->shared.describe(at));
+        if (found == all_.end()) refuse(text("%s: no barrier was made there; ", name) + block->shared.describe(at));
         if (!knowledge_->is_known(found->second.created))
-            fail(text("%s: nothing orders it behind the barrier's making", name));
+            refuse(text("%s: nothing orders it behind the barrier's making", name));
         return found->second;
     }
     static void end_phase(Mbarrier& b) {

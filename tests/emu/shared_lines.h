@@ -17,13 +17,14 @@ public:
     // A copy to these lines is issued.
     void fill(const LineSet& set, const Knowledge& knowledge, uint32_t barrier, uint64_t phase) {
         each(set, [&](Line& line, int i) {
-            if (line.flying) fail("race: a tile is copied to where another copy has not landed; " + describe(i));
+            if (line.flying) refuse("race: a tile is copied to where another copy has not landed; " + describe(i));
             if (line.unwaited)
-                fail("race: a tile is copied to what a product that was not waited for reads; " + describe(i));
+                refuse("race: a tile is copied to what a product that was not waited for reads; " + describe(i));
             for (const Event& read : line.reads)
                 if (!knowledge.is_known(read))
-                    fail(text("race: a tile is copied to what warp %d has read, with no barrier between; ", read.warp) +
-                         describe(i));
+                    refuse(text("race: a tile is copied to what warp %d has read, with no barrier between; ",
+                                read.warp) +
+                           describe(i));
             line = {true, true, barrier, phase, 0, {}};
         });
     }
@@ -31,13 +32,15 @@ public:
         each(set, [](Line& line, int) { line.flying = false; });
     }
     // A product that reads them is started. `has_waited(warp, barrier, phase)` for the warps of the warpgroup.
-    template <class HasWaited> void start_reading(const LineSet& set, int first_warp, bool fenced, HasWaited has_waited) {
+    template <class HasWaited>
+    void start_reading(const LineSet& set, int first_warp, bool fenced, HasWaited has_waited) {
         each(set, [&](Line& line, int i) {
             for (int w = first_warp; line.copied && w < first_warp + 4; w++)
                 if (!has_waited(w, line.barrier, line.phase))
-                    fail(text("race: a product reads a tile whose barrier warp %d has not waited for; ", w) + describe(i));
+                    refuse(text("race: a product reads a tile whose barrier warp %d has not waited for; ", w) +
+                           describe(i));
             if (!line.copied && !fenced)
-                fail("a product reads what ordinary stores have written, with no fence_async before; " + describe(i));
+                refuse("a product reads what ordinary stores have written, with no fence_async before; " + describe(i));
             line.unwaited += 4;
         });
     }

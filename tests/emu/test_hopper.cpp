@@ -180,6 +180,7 @@ struct Setting {
     Setting() {
         for (size_t i = 0; i < matrix.size(); i++) matrix[i] = bf16_bits((float)(i * 37 % 101) / 64);
     }
+    double at(int row, int col) const { return emu::of_bf16(matrix[row * 64 + col]); }
     void run(Bug bug, const emu::Mode& mode = emu::Mode()) {
         Pipeline args = {tensor_map(matrix.data(), COUNT * 64, 64, 64, 64), out.data(), COUNT, bug};
         int more = bug == STORED_UNFENCED || bug == STORED_FENCED ? 1024 + 8192 : 0;
@@ -202,8 +203,7 @@ TEST(a_correct_pipeline_gives_the_same_bits_in_every_mode) {
         same.check(mode, s.out);
         double wanted = 0;
         for (int tile = 0; tile < s.COUNT; tile++)
-            for (int k = 0; k < 64; k++)
-                wanted += (double)emu::of_bf16(s.matrix[(tile * 64 + 5) * 64 + k]) * emu::of_bf16(s.matrix[(tile * 64 + 9) * 64 + k]);
+            for (int k = 0; k < 64; k++) wanted += s.at(tile * 64 + 5, k) * s.at(tile * 64 + 9, k);
         CHECK(std::fabs(s.out[5 * 64 + 9] - wanted) < 1e-3, "%g, not %g", s.out[5 * 64 + 9], wanted);
     }
 }
@@ -248,7 +248,9 @@ TEST(ordinary_stores_need_a_fence_before_a_product) {
     Setting s;
     s.run(STORED_FENCED);
 }
-TEST(registers_are_given_before_they_are_taken) { refused(TOO_MANY_REGISTERS, "take_registers<248> by threads that have 256"); }
+TEST(registers_are_given_before_they_are_taken) {
+    refused(TOO_MANY_REGISTERS, "take_registers<248> by threads that have 256");
+}
 TEST(named_barriers_must_balance) {
     refused(LEFT_AT_NAMED_BARRIER, "left with 128 arrivals");
     refused(OTHER_COUNT_AT_NAMED_BARRIER, "where others say 192 threads");

@@ -16,15 +16,16 @@ public:
         : knowledge_(knowledge), barriers_(barriers), lines_(lines) {}
 
     void issue(void* to, const void* map, const void* barrier, int x, int y) {
-        if (reinterpret_cast<uintptr_t>(map) % 64) fail("copy_tile: the map is not aligned to 64 bytes");
+        if (reinterpret_cast<uintptr_t>(map) % 64) refuse("copy_tile: the map is not aligned to 64 bytes");
         Copying copy;
         memcpy(&copy.map, map, sizeof copy.map);
-        if (copy.map.mark != TENSOR_MAP_MARK) fail("copy_tile: this is no tensor map");
+        if (copy.map.mark != TENSOR_MAP_MARK) refuse("copy_tile: this is no tensor map");
         uint32_t bytes = copy.map.box[0] * copy.map.box[1] * copy.map.element_bytes;
-        if (!block->shared.holds(to, bytes)) fail("copy_tile writes outside shared memory: " + block->shared.describe(to));
+        if (!block->shared.holds(to, bytes))
+            refuse("copy_tile writes outside shared memory: " + block->shared.describe(to));
         copy.to = block->shared.address(to), copy.x = x, copy.y = y;
         if (copy.to % (copy.map.swizzle ? 1024 : 128))
-            fail(text("copy_tile: the tile at shared address %u is not aligned for its swizzle", copy.to));
+            refuse(text("copy_tile: the tile at shared address %u is not aligned for its swizzle", copy.to));
         uint64_t phase = barriers_->phase_for_copy(barrier, &copy.barrier);
         for (uint32_t at = copy.to; at < copy.to + bytes; at += LINE_BYTES) copy.lines.set(at / LINE_BYTES);
         lines_->fill(copy.lines, *knowledge_, copy.barrier, phase);
@@ -33,7 +34,7 @@ public:
         Copies when = block->mode.copies;
         if (when == EARLY || (when == MIXED && next_random(2))) {
             std::string wrong = land(copy);
-            if (!wrong.empty()) fail(wrong);
+            if (!wrong.empty()) refuse(wrong);
         } else {
             flying_.push_back(copy);
         }

@@ -20,10 +20,10 @@ public:
           stride_((uint32_t)(bits >> 32 & 0x3fff) << 4), base_((uint32_t)(bits >> 49 & 7)), swizzle_(bits >> 62) {}
 
     void check(const char* operand) const {
-        if (swizzle_ != 1) fail(text("wgmma: swizzle mode %llu of %s", (unsigned long long)swizzle_, operand));
+        if (swizzle_ != 1) refuse(text("wgmma: swizzle mode %llu of %s", (unsigned long long)swizzle_, operand));
         if ((start_ >> 7 & 7) != base_)
-            fail(text("wgmma: %s begins at shared address %u, in row %u of the swizzle's eight, base offset %u", operand,
-                      start_, start_ >> 7 & 7, base_));
+            refuse(text("wgmma: %s begins at shared address %u, in row %u of the swizzle's eight, base offset %u",
+                        operand, start_, start_ >> 7 & 7, base_));
     }
     // Address of number (i, k), k along the depth.
     uint32_t at(bool across, uint32_t i, uint32_t k) const {
@@ -89,7 +89,7 @@ public:
         for (int i = 0; i < 128; i++) {
             const WgmmaLane& lane = *lanes[i];
             if (lane.a_matrix != operation.a || lane.b_matrix != operation.b || (lane.add != 0) != operation.add)
-                fail(text("%s: lane %d has other operands than lane 0", name, i));
+                refuse(text("%s: lane %d has other operands than lane 0", name, i));
             operation.a_registers[i] = lane.a;
             if (lane.a) memcpy(operation.a_copy[i], lane.a, 16);
         }
@@ -110,14 +110,14 @@ public:
 
     void set_registers(int count, bool more) {
         Group& group = groups_[current->warp / 4];
-        if (count < 24 || count > 256 || count % 8) fail(text("%d registers a thread", count));
+        if (count < 24 || count > 256 || count % 8) refuse(text("%d registers a thread", count));
         int before = group.registers ? group.registers : at_entry();
         if (more ? count < before : count > before)
-            fail(text("%s_registers<%d> by threads that have %d", more ? "take" : "give", count, before));
+            refuse(text("%s_registers<%d> by threads that have %d", more ? "take" : "give", count, before));
         group.registers = count;
         int sum = 0;  // of those that have asked: the others may yet give some back
         for (const Group& g : groups_) sum += g.registers;
-        if (sum * 128 > 65536) fail(text("%d registers in all, there are 65536", sum * 128));
+        if (sum * 128 > 65536) refuse(text("%d registers in all, there are 65536", sum * 128));
     }
 
     std::string unfinished() const {
@@ -153,7 +153,8 @@ private:
                 for (int k = 0; k < DEPTH; k += across ? 1 : 8) {
                     uint32_t address = matrix.at(across, i, k);
                     if (!block->shared.holds(block->shared.at_address(address), 16))
-                        fail(text("wgmma: %s reaches shared address %u, outside the block's", of_a ? "a" : "b", address));
+                        refuse(text("wgmma: %s reaches shared address %u, outside the block's", of_a ? "a" : "b",
+                                    address));
                     set.set(address / LINE_BYTES);
                 }
         }
@@ -184,30 +185,30 @@ private:
         bool is_new = !operation.sums;
         if (is_new) operation.sums = std::make_shared<Sums>();
         Sums& sums = *operation.sums;
-        if (!is_new && sums.columns != operation.columns) fail("wgmma: sums in use by a product of another width");
+        if (!is_new && sums.columns != operation.columns) refuse("wgmma: sums in use by a product of another width");
         sums.columns = operation.columns, sums.last = index;
         if (is_new) sums.values.resize(64 * (size_t)operation.columns);
         for (int lane = 0; lane < 128; lane++) {
             float* at = sums.at[lane] = lanes[lane]->sums;
             // Registers of a, too, were written by this thread.
             if ((is_new || operation.from_registers) && !threads_[first + lane].fenced)
-                fail("wgmma: no wgmma_fence since the registers could be used");
+                refuse("wgmma: no wgmma_fence since the registers could be used");
             for (int i = 0; i < operation.columns / 2; i++) {
                 if (is_new) *sums.of(row_of(lane, i), column_of(lane, i)) = at[i];
-                else if (bits_of(at[i]) != IN_USE) fail("wgmma: sums written while a product uses them");
+                else if (bits_of(at[i]) != IN_USE) refuse("wgmma: sums written while a product uses them");
                 at[i] = float_of(IN_USE);
             }
         }
     }
     void write_sums(Sums& sums, int lane) {
         for (int i = 0; i < sums.columns / 2; i++) {
-            if (bits_of(sums.at[lane][i]) != IN_USE) fail("wgmma: sums written while a product uses them");
+            if (bits_of(sums.at[lane][i]) != IN_USE) refuse("wgmma: sums written while a product uses them");
             sums.at[lane][i] = *sums.of(row_of(lane, i), column_of(lane, i));
         }
     }
     static void check_operand_registers(const Operation& operation, int lane) {
         if (operation.from_registers && memcmp(operation.a_registers[lane], operation.a_copy[lane], 16))
-            fail("wgmma: registers of a written while a product uses them");
+            refuse("wgmma: registers of a written while a product uses them");
     }
 
     void execute(Operation& o) {
