@@ -268,3 +268,22 @@ fn a_probability_floor_does_not_hide_nan() {
         assert!(outputs.d_inputs.get(1).is_nan());
     }
 }
+
+/// Logits of some 4096, exact in float32, whose log-sum-exp is not: what float32 leaves of
+/// it is 2^-12 of every probability, and the rest must not be lost, or come in with the
+/// wrong sign. (No tolerance of rounded logits could tell.)
+#[test]
+fn large_exact_logits_keep_the_digits_of_their_gradients() {
+    let mut case = Case::random([3, 8, 40, 25, 1], &mut Random::new(8));
+    case.inputs.iter_mut().for_each(|x| *x = (*x * 2.0).round());
+    case.weights.iter_mut().for_each(|w| *w = (*w * 2.0).round());
+    case.biases = Some((0..40).map(|class| 4096.0 + f64::from(class % 3)).collect());
+    case.true_expected_count.fill(1.0);
+    case.sampled_expected_count.fill(1.0);
+    let want = case.solve();
+    let outputs = run(&case).outputs;
+    assert_close("loss", &outputs.loss.values(), &want.loss, |_| 1e-6);
+    assert_close("d_inputs", &outputs.d_inputs.values(), &want.d_inputs, |_| 3e-6);
+    let (_, biases) = common::weight_gradients(&run(&case), &case);
+    assert_close("d_biases", &biases, &want.d_biases, |class| 1e-7 + 3e-6 * want.d_biases[class].abs());
+}
