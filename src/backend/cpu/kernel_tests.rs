@@ -61,6 +61,7 @@ fn check_product<R: Real>(
             depth,
             left: operand,
             right: right.at(0, 0),
+            next: std::ptr::null(),
             out: out.as_mut_ptr(),
             accumulate,
         };

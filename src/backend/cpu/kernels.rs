@@ -2,7 +2,7 @@
 //! set; the engine calls through the table that suits the machine.
 
 use super::gemm::{Product, product};
-use super::simd::{Lanes, Real, Vector};
+use super::simd::{Lanes, Numbers, Real, Vector};
 use crate::error::{Error, Result};
 
 /// One panel of logits, from the first of `rows` rows.
@@ -137,7 +137,7 @@ macro_rules! table {
             $(#[target_feature(enable = $features)])?
             unsafe fn product_of(p: &Product<$real>) {
                 // SAFETY: the caller's promise, here and below.
-                unsafe { product::<$vector>(p) }
+                unsafe { product::<$vector, Numbers>(p) }
             }
             $(#[target_feature(enable = $features)])?
             unsafe fn accumulate_of(logits: &Logits<$real>, state: *mut $real) {

@@ -84,6 +84,7 @@ impl<R: Real> Run<'_, R> {
                 depth: self.shape().dim,
                 left: Left::rows(&b.inputs, 0),
                 right: b.weights_t.at(panel, 0),
+                next: b.weights_t.after(panel, 0),
                 out: at,
                 accumulate: false,
             });
@@ -143,6 +144,7 @@ impl<R: Real> Run<'_, R> {
                     depth: chunk.rows,
                     left: Left::transposed(&b.logits, panel),
                     right: b.inputs.at(columns, 0),
+                    next: std::ptr::null(),
                     out: gradients.d_weights.at(columns, first),
                     accumulate: true,
                 });
@@ -168,6 +170,7 @@ impl<R: Real> Run<'_, R> {
                             depth: DEPTH.min(sampled - k),
                             left: Left::rows(&b.logits, first),
                             right: gradients.weights.at(columns, 0),
+                            next: gradients.weights.after(columns, k),
                             out: gradients.d_inputs.at(columns, first),
                             accumulate: k > 0,
                         });

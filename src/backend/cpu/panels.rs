@@ -37,6 +37,15 @@ impl<R: Copy> Panels<R> {
         unsafe { self.data.add((panel * self.rows + row) * self.width) }
     }
 
+    /// Address of the same row in the next panel, or NULL behind the last.
+    pub(crate) fn after(&self, panel: usize, row: usize) -> *const R {
+        match panel + 1 < self.count() {
+            // SAFETY: inside the matrix.
+            true => unsafe { self.at(panel + 1, row) },
+            false => std::ptr::null(),
+        }
+    }
+
     /// Writes one row of the matrix.
     #[inline(always)]
     pub(crate) unsafe fn set_row(&self, row: usize, values: &[R], padding: R) {

@@ -66,6 +66,8 @@ pub(crate) trait Vector: Copy {
     /// Asks for a cache line that will be read or written soon, if the machine takes
     /// such hints; any address will do.
     unsafe fn prefetch(_line: *const Self::Real) {}
+    /// The same for one that is read later: into the second-level cache.
+    unsafe fn prefetch_far(_line: *const Self::Real) {}
     unsafe fn splat(value: Self::Real) -> Self;
     unsafe fn load(from: *const Self::Real) -> Self;
     unsafe fn store(self, to: *mut Self::Real);
@@ -133,6 +135,27 @@ impl Powers for Lanes<f32, 8> {
 
 /// Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
 const ROUND: f32 = 12_582_912.0;
+
+
+/// What the lanes of a product's operands hold.
+///
+/// # Safety
+/// As `Vector`.
+pub(crate) trait Multiply<V: Vector> {
+    /// `sum + a * b`.
+    unsafe fn add_product(a: V, b: V, sum: V) -> V;
+}
+
+/// One number a lane.
+pub(crate) struct Numbers;
+
+impl<V: Vector> Multiply<V> for Numbers {
+    #[inline(always)]
+    unsafe fn add_product(a: V, b: V, sum: V) -> V {
+        // SAFETY: the caller's promise.
+        unsafe { a.fma(b, sum) }
+    }
+}
 
 /// Plain Rust lanes. The compiler turns these loops into whatever the machine has.
 #[derive(Clone, Copy)]

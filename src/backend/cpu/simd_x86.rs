@@ -26,6 +26,10 @@ macro_rules! vector {
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
             }
             #[inline(always)]
+            unsafe fn prefetch_far(line: *const f32) {
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) }
+            }
+            #[inline(always)]
             unsafe fn splat(value: f32) -> Self {
                 $name(unsafe { $splat(value) })
             }
