@@ -218,8 +218,10 @@ pub struct ssl_config {
     /// The sampler keeps the classes whose id modulo `num_shards` is `shard`, and
     /// numbers them anew from 0. 0 means 1.
     pub num_shards: u32,
-    /// `SSL_PRECISION_*`. A CPU handle always multiplies in float32, or in float64 where
-    /// the inputs are.
+    /// `SSL_PRECISION_*`. A CPU handle multiplies in float32, or in float64 where the inputs
+    /// are, but takes inputs and weights that are both bfloat16 as they are where the machine
+    /// has instructions for that, and for gradients returned in bfloat16 rounds those of the
+    /// logits to it; with `SSL_PRECISION_IEEE` it does not.
     pub precision: u32,
     /// Classes put before those of the weights, with probability 0.
     pub num_reserved_ids: i64,

@@ -124,6 +124,28 @@ fn halves_are_as_good_as_the_singles_they_stand_for() {
 }
 
 #[test]
+fn ieee_precision_rounds_nothing_before_the_gradients() {
+    for seed in 10..14 {
+        let mut case = Case::random([70, 60, 300, 200, 1], &mut Random::new(seed));
+        (case.types, case.precision) = (Types::all(BF16), SSL_PRECISION_IEEE);
+        case.layout = (seed % 2) as u32;
+        assert_matches_reference(&run(&case));
+    }
+}
+
+/// Whichever gradients are returned in bfloat16, a float32 one is float32's own.
+#[test]
+fn float32_gradients_of_halves_do_not_depend_on_the_other_gradients() {
+    let mut case = Case::random([70, 61, 300, 201, 1], &mut Random::new(15));
+    case.types = Types { d_inputs: F32, d_weights: F32, ..Types::all(BF16) };
+    let both = run(&case).outputs;
+    case.types.d_inputs = BF16;
+    assert_eq!(run(&case).outputs.d_weights, both.d_weights);
+    (case.types.d_inputs, case.types.d_weights) = (F32, BF16);
+    assert_eq!(run(&case).outputs.d_inputs, both.d_inputs);
+}
+
+#[test]
 fn without_a_bias_the_bias_type_does_not_matter() {
     let mut case = some_case(6);
     case.biases = None;

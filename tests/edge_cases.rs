@@ -204,10 +204,13 @@ fn more_given_candidates_than_classes_are_allowed() {
 
 #[test]
 fn subnormal_and_tiny_values_are_no_trouble() {
-    let mut case = Case::random([3, 4, 6, 5, 1], &mut Random::new(10));
-    case.inputs.iter_mut().for_each(|x| *x *= 1e-42);
-    case.weights[4..8].fill(1e-44);
-    assert_matches_reference(&run(&case));
+    for (dtype, input, weight) in [(F32, 1e-42, 1e-44), (F16, 1e-6, 1e-7), (BF16, 1e-39, 1e-40)] {
+        let mut case = Case::random([3, 4, 6, 5, 1], &mut Random::new(10));
+        case.types = Types::all(dtype);
+        case.inputs.iter_mut().for_each(|x| *x *= input);
+        case.weights[4..8].fill(weight);
+        assert_matches_reference(&run(&case));
+    }
 }
 
 #[test]

@@ -28,13 +28,18 @@
 //!         one rounding to the dtype of the output
 //! ```
 //!
+//! Where the CPU engine may multiply bfloat16 by bfloat16, the slopes of candidates are
+//! rounded to it for a gradient that is returned in it: each by 2^-8 of it at most, so the
+//! sum by 2^-8 sum |slope value| at most, and above CONFIDENCE 2^-8 sqrt(sum (slope value)^2)
+//! only with the probability above (Hoeffding, 1963). Subnormal numbers may then be lost.
+//!
 //! Changes of a logit go through exp as they are, not to first order: where logits are so
 //! large that u |z| is no small number, a probability may be anything between 0 and 1.
 
 use sampled_softmax::abi::*;
 
 use super::accuracy::{Accuracy, both_roundings, smallest};
-use super::{Case, F64};
+use super::{BF16, Case, F64, unit_roundoff};
 
 const CONFIDENCE: f64 = 6.0;
 
@@ -77,6 +82,8 @@ struct Slope {
 struct Terms<'a> {
     case: &'a Case,
     accuracy: Accuracy,
+    /// Whether the engine may multiply bfloat16 as it is.
+    short: bool,
     /// Of the accumulation; of the labels' products; of float64.
     u: f64,
     u_labels: f64,
@@ -97,13 +104,16 @@ impl Tolerances {
         let u64 = both_roundings(F64);
         let on_cpu = case.backend == SSL_BACKEND_CPU;
         let u_labels = if on_cpu { u64 } else { u };
+        let short = on_cpu
+            && case.precision != SSL_PRECISION_IEEE
+            && (case.types.inputs, case.types.weights) == (BF16, BF16);
         // On a device, what is below float32's normal numbers may be lost.
-        let tiny = if on_cpu { smallest(case.types.loss()) } else { f64::from(f32::MIN_POSITIVE) };
-        let flushed = if on_cpu { 0.0 } else { tiny };
+        let tiny = if on_cpu && !short { smallest(case.types.loss()) } else { f64::from(f32::MIN_POSITIVE) };
+        let flushed = if on_cpu && !short { 0.0 } else { tiny };
         let mut copies = vec![0; case.classes];
         case.ids.iter().for_each(|&id| copies[id as usize] += 1);
         let most_copies = copies.iter().copied().max().unwrap_or(0);
-        let terms = Terms { case, accuracy, u, u_labels, u64, tiny, copies, most_copies, flushed };
+        let terms = Terms { case, accuracy, short, u, u_labels, u64, tiny, copies, most_copies, flushed };
         let share = share(case);
         let mut result = Tolerances {
             loss: vec![0.0; case.rows],
@@ -144,6 +154,8 @@ impl Tolerances {
 /// Sums over rows of |slope value|, and their lengths.
 struct Sizes {
     d_weights: Vec<f64>,
+    /// Of the candidates alone.
+    rounded: Vec<Rounded>,
     d_biases: Vec<f64>,
     terms: Vec<usize>,
 }
@@ -152,9 +164,29 @@ impl Sizes {
     fn new(case: &Case) -> Sizes {
         Sizes {
             d_weights: vec![0.0; case.classes * case.dim],
+            rounded: vec![Rounded::default(); case.classes * case.dim],
             d_biases: vec![0.0; case.classes],
             terms: vec![0; case.classes],
         }
+    }
+}
+
+/// Sums of |slope value| and of its square, where slopes are rounded to bfloat16.
+#[derive(Clone, Copy, Default)]
+struct Rounded {
+    sizes: f64,
+    squares: f64,
+}
+
+impl Rounded {
+    fn add(&mut self, size: f64) {
+        self.sizes += size;
+        self.squares += size * size;
+    }
+
+    fn error(self, copies: usize) -> f64 {
+        let likely = CONFIDENCE * (self.squares * copies.max(1) as f64).sqrt();
+        unit_roundoff(BF16) * self.sizes.min(likely)
     }
 }
 
@@ -212,10 +244,13 @@ impl Terms<'_> {
         let (case, class) = (self.case, class as usize);
         let input = &case.inputs[row * case.dim..][..case.dim];
         let weights = &case.weights[class * case.dim..][..case.dim];
-        let (mut product, mut size) = (0.0, 0.0);
+        let (mut product, mut size, mut lost) = (0.0, 0.0, 0.0);
         for (x, w) in input.iter().zip(weights) {
             product += x * w;
             size += (x * w).abs();
+            if self.short && x.abs().min(w.abs()) < self.tiny {
+                lost += (x * w).abs();
+            }
         }
         let bias = case.biases.as_ref().map_or(0.0, |biases| biases[class]);
         let offset = bias - count.ln();
@@ -224,7 +259,8 @@ impl Terms<'_> {
         let error = (u * growth(case.dim, 1) + self.accuracy.products) * size
             + u * parts
             + self.u * (offset.abs() + logit.abs())
-            + (case.dim + 2) as f64 * self.tiny;
+            + (case.dim + 2) as f64 * self.tiny
+            + lost;
         Column { class, logit, error: if logit == f64::NEG_INFINITY { 0.0 } else { error } }
     }
 
@@ -363,7 +399,9 @@ impl Terms<'_> {
         let input = &self.case.inputs[row * dim..][..dim];
         let d_inputs = &mut result.d_inputs[row * dim..][..dim];
         let sum = growth(slopes.len(), self.most_copies) * self.u + self.accuracy.factors;
-        for Slope { class, size, error } in slopes {
+        let mut rounded = vec![Rounded::default(); dim];
+        for (place, Slope { class, size, error }) in slopes.iter().enumerate() {
+            let candidate = place >= self.case.num_true;
             let weights = &self.case.weights[class * dim..][..dim];
             let d_weights = &mut result.d_weights[class * dim..][..dim];
             let weight_sizes = &mut sizes.d_weights[class * dim..][..dim];
@@ -372,10 +410,18 @@ impl Terms<'_> {
                 d_inputs[k] += (error + sum * size) * weight + self.tiny + self.flushed * size;
                 d_weights[k] += error * input + self.tiny + self.flushed * size;
                 weight_sizes[k] += size * input;
+                if candidate {
+                    rounded[k].add(size * weight);
+                    sizes.rounded[class * dim + k].add(size * input);
+                }
             }
             result.d_biases[*class] += error + self.tiny;
             sizes.d_biases[*class] += size;
             sizes.terms[*class] += 1;
+        }
+        if self.short && self.case.types.d_inputs == BF16 {
+            let errors = rounded.iter().map(|rounded| rounded.error(self.most_copies));
+            d_inputs.iter_mut().zip(errors).for_each(|(tolerance, error)| *tolerance += error);
         }
     }
 
@@ -386,6 +432,11 @@ impl Terms<'_> {
             let cells = class * self.case.dim..(class + 1) * self.case.dim;
             for (tolerance, size) in result.d_weights[cells.clone()].iter_mut().zip(&sizes.d_weights[cells]) {
                 *tolerance += sum * size;
+            }
+        }
+        if self.short && self.case.types.d_weights == BF16 {
+            for (cell, (tolerance, rounded)) in result.d_weights.iter_mut().zip(&sizes.rounded).enumerate() {
+                *tolerance += rounded.error(self.copies[cell / self.case.dim]);
             }
         }
     }

@@ -1,9 +1,10 @@
 //! The candidates of a call, made ready: sorted by id, their offsets computed and their
 //! weights packed, whatever the dtype.
 
-use super::convert::{read_one, read_row};
+use super::convert::{read_one, read_pairs, read_row, read_row_pairs};
 use super::simd::Real;
 use super::step::Run;
+use super::workspace::GradientBuffers;
 use crate::math;
 
 impl<R: Real> Run<'_, R> {
@@ -80,17 +81,40 @@ impl<R: Real> Run<'_, R> {
             let row = std::slice::from_raw_parts_mut(b.rows.add(worker * 2 * dim), dim);
             let columns = b.weights_t.at(panel, 0);
             for candidate in first..last {
-                read_row(&self.step.batch.weights, *b.ids.add(candidate) as usize, row);
+                let id = *b.ids.add(candidate) as usize;
                 if let Some(gradients) = &b.gradients {
-                    gradients.weights.set_row(candidate, row, R::ZERO);
+                    self.pack_weights_row(gradients, candidate, row);
+                }
+                let steps = &mut row[..b.weights_t.rows];
+                match b.paired.logits {
+                    true => read_pairs(&self.step.batch.weights, id, steps),
+                    false => read_row(&self.step.batch.weights, id, steps),
                 }
                 let column = columns.add(candidate - first);
-                row.iter().enumerate().for_each(|(k, &value)| column.add(k * width).write(value));
+                steps.iter().enumerate().for_each(|(k, &value)| column.add(k * width).write(value));
             }
             // Padding takes part in the products and is left out by its offset of -inf. It
             // repeats the last candidate: with zeros, an infinite input would make it NaN.
             for column in last - first..width {
-                row.iter().enumerate().for_each(|(k, &value)| columns.add(k * width + column).write(value));
+                let steps = &row[..b.weights_t.rows];
+                steps.iter().enumerate().for_each(|(k, &value)| columns.add(k * width + column).write(value));
+            }
+        }
+    }
+
+    /// Packs a candidate, or with it the next one, for d_inputs.
+    unsafe fn pack_weights_row(&self, gradients: &GradientBuffers<R>, candidate: usize, row: &mut [R]) {
+        let weights = &self.step.batch.weights;
+        // SAFETY: the buffers are laid out for these shapes.
+        unsafe {
+            let id = |candidate: usize| *self.buffers.ids.add(candidate) as usize;
+            if !self.buffers.paired.d_inputs {
+                read_row(weights, id(candidate), row);
+                gradients.weights.set_row(candidate, row, R::ZERO);
+            } else if candidate.is_multiple_of(2) {
+                let second = (candidate + 1 < self.shape().sampled).then(|| id(candidate + 1));
+                read_row_pairs(weights, id(candidate), second, row);
+                gradients.weights.set_row(candidate / 2, row, R::ZERO);
             }
         }
     }

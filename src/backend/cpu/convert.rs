@@ -100,6 +100,41 @@ unsafe fn write<T: Copy, R: Real>(
     }
 }
 
+/// A row of bfloat16 as it lies, in pairs, each in the room of one number: for d elements
+/// `out` has half as many, rounded up, and the last pair of an odd row ends with 0.
+pub(crate) unsafe fn read_pairs<R: Real>(tensor: &Tensor, row: usize, out: &mut [R]) {
+    debug_assert!(tensor.dtype == Dtype::Bf16 && size_of::<R>() == 4 && out.len() == tensor.cols.div_ceil(2));
+    let to = out.as_mut_ptr().cast::<u16>();
+    // SAFETY: the caller's promise; the pairs have as many halves.
+    unsafe {
+        to.copy_from_nonoverlapping(tensor.row::<u16>(row), tensor.cols);
+        if !tensor.cols.is_multiple_of(2) {
+            to.add(tensor.cols).write(0);
+        }
+    }
+}
+
+/// Two rows of bfloat16 as d pairs, an element of each; 0 where there is no second row.
+pub(crate) unsafe fn read_row_pairs<R: Real>(
+    tensor: &Tensor,
+    first: usize,
+    second: Option<usize>,
+    out: &mut [R],
+) {
+    debug_assert!(tensor.dtype == Dtype::Bf16 && size_of::<R>() == 4 && out.len() == tensor.cols);
+    let to = out.as_mut_ptr().cast::<u32>();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let first = tensor.row::<u16>(first);
+        match second.map(|second| tensor.row::<u16>(second)) {
+            Some(second) => (0..tensor.cols).for_each(|k| {
+                to.add(k).write(u32::from(*first.add(k)) | u32::from(*second.add(k)) << 16);
+            }),
+            None => (0..tensor.cols).for_each(|k| to.add(k).write(u32::from(*first.add(k)))),
+        }
+    }
+}
+
 /// One element of a vector.
 #[inline]
 pub(crate) unsafe fn read_one<R: Real>(tensor: &Tensor, index: usize) -> R {

@@ -1,7 +1,11 @@
 //! Every instruction set that this machine has, against float64.
 
+use half::bf16;
+
 use super::gemm::{Left, Product};
-use super::kernels::{Kernels, Logits, Machine, RowScale};
+use super::kernels::{Kernels, Logits, RowScale};
+use super::machine::Machine;
+use super::pairs::{Narrow, PairKernels, along};
 use super::panels::Panels;
 use super::simd::Real;
 
@@ -91,6 +95,113 @@ fn products_of_any_shape_are_those_of_float64() {
             }
         }
     }
+}
+
+/// A bfloat16 that follows from its place.
+fn short_noise(place: usize) -> bf16 {
+    bf16::from_f64(noise(place))
+}
+
+fn pair(first: bf16, second: bf16) -> f32 {
+    f32::from_bits(u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16)
+}
+
+fn each_pairs(test: impl Fn(&Kernels<f32>, &PairKernels<f32>)) {
+    for machine in Machine::all().into_iter().flatten() {
+        machine.f32.pairs.iter().for_each(|pairs| test(machine.f32, pairs));
+    }
+}
+
+#[test]
+fn products_of_pairs_are_those_of_float64() {
+    each_pairs(|kernels, pairs| {
+        let width = kernels.width;
+        for (rows, depth) in [(1, 1), (7, 33), (20, 257), (37, 600)] {
+            let steps = usize::div_ceil(depth, 2);
+            let left =
+                |row: usize, k: usize| if k < depth { short_noise(row * depth + k) } else { bf16::ZERO };
+            let right =
+                |k: usize, col: usize| if k < depth { short_noise(7 * k * width + col) } else { bf16::ZERO };
+            let mut memory = Vec::new();
+            let matrix = panels::<f32>(rows, steps, width, &mut memory);
+            let mut panel = Vec::new();
+            for k in 0..steps {
+                panel.extend((0..width).map(|col| pair(right(2 * k, col), right(2 * k + 1, col))));
+                for row in 0..rows {
+                    // SAFETY: inside the matrix.
+                    unsafe {
+                        let at = matrix.at(k / width, row).add(k % width);
+                        at.write(pair(left(row, 2 * k), left(row, 2 * k + 1)));
+                    }
+                }
+            }
+            let mut out = vec![1.0; rows * width];
+            // SAFETY: the operands have the shapes that the product says.
+            unsafe {
+                (pairs.product)(&Product {
+                    rows,
+                    first: 0,
+                    depth: steps,
+                    left: Left::rows(&matrix, 0),
+                    right: panel.as_ptr(),
+                    next: std::ptr::null(),
+                    out: out.as_mut_ptr(),
+                    accumulate: true,
+                });
+            }
+            for (place, got) in out.iter().enumerate() {
+                let (row, col) = (place / width, place % width);
+                let terms = (0..depth).map(|k| left(row, k).to_f64() * right(k, col).to_f64());
+                let want = 1.0 + terms.clone().sum::<f64>();
+                let sizes = 1.0 + terms.map(f64::abs).sum::<f64>();
+                let error = (f64::from(*got) - want).abs();
+                let bound = f64::from(f32::EPSILON) * (depth + 2) as f64 * sizes;
+                assert!(error <= bound, "{}: {rows} x {depth}: {error:e} at {place}", kernels.name);
+            }
+        }
+    });
+}
+
+#[test]
+fn numbers_are_narrowed_to_pairs_of_the_nearest_bfloat16() {
+    each_pairs(|kernels, pairs| {
+        let width = kernels.width;
+        for rows in [1, 2, 7, 8] {
+            // Two panels, as they lie side by side in the matrix of pairs.
+            let mut memory = Vec::new();
+            let numbers = panels::<f32>(rows, 2 * width, width, &mut memory);
+            let want = |row: usize, col: usize| match row < rows {
+                true => bf16::from_f64(element(&numbers, row, col)),
+                false => bf16::ZERO,
+            };
+            let want: Vec<Vec<bf16>> =
+                (0..rows + 1).map(|row| (0..2 * width).map(|col| want(row, col)).collect()).collect();
+            let along = along(&numbers);
+            for panel in 0..2 {
+                let mut down = vec![f32::NAN; rows.div_ceil(2) * width];
+                // SAFETY: as large as a panel's pairs are.
+                unsafe {
+                    (pairs.narrow)(&Narrow {
+                        data: numbers.at(panel, 0),
+                        rows,
+                        down: down.as_mut_ptr(),
+                        along: along.at(0, 0).add(panel * width / 2),
+                    });
+                }
+                for (place, got) in down.iter().enumerate() {
+                    let (row, col) = (2 * (place / width), panel * width + place % width);
+                    assert_eq!(got.to_bits(), pair(want[row][col], want[row + 1][col]).to_bits());
+                }
+            }
+            for (row, want) in want[..rows].iter().enumerate() {
+                for (place, want) in want.chunks(2).enumerate() {
+                    // SAFETY: inside the matrix.
+                    let got = unsafe { *along.at(0, row).add(place) };
+                    assert_eq!(got.to_bits(), pair(want[0], want[1]).to_bits());
+                }
+            }
+        }
+    });
 }
 
 /// exp of each number, as the gradients take it.

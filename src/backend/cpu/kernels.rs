@@ -1,9 +1,9 @@
 //! The inner loops, generic over the vector, and one table of them for each instruction
-//! set; the engine calls through the table that suits the machine.
+//! set; the engine calls through the table that suits the machine (`machine.rs`).
 
 use super::gemm::{Product, product};
+use super::pairs::PairKernels;
 use super::simd::{Lanes, Numbers, Real, Vector};
-use crate::error::{Error, Result};
 
 /// One panel of logits, from the first of `rows` rows.
 #[derive(Clone, Copy)]
@@ -40,6 +40,8 @@ pub(crate) struct Kernels<R> {
     pub(crate) gradients: unsafe fn(*mut R, &[RowScale<R>]),
     /// Adds the sum of each column to `width` numbers.
     pub(crate) column_sums: unsafe fn(*const R, usize, *mut R),
+    /// Products of bfloat16, where the machine has instructions for them.
+    pub(crate) pairs: Option<PairKernels<R>>,
 }
 
 /// How far a logit may lie above the reference of its sum: e^8 times any number of
@@ -131,7 +133,7 @@ unsafe fn column_sums<V: Vector>(data: *const V::Real, rows: usize, out: *mut V:
 /// Instantiates the loops in functions that enable the vector's instructions.
 macro_rules! table {
     ($module:ident, $vector:ty, $real:ty, $name:literal $(, $features:literal)?) => {
-        mod $module {
+        pub(super) mod $module {
             use super::*;
 
             $(#[target_feature(enable = $features)])?
@@ -160,7 +162,7 @@ macro_rules! table {
                 unsafe { column_sums::<$vector>(data, rows, out) }
             }
 
-            pub(super) static TABLE: Kernels<$real> = Kernels {
+            pub(in super::super) const TABLE: Kernels<$real> = Kernels {
                 name: $name,
                 width: 2 * <$vector>::LANES,
                 product: product_of,
@@ -168,6 +170,7 @@ macro_rules! table {
                 finish: finish_of,
                 gradients: gradients_of,
                 column_sums: column_sums_of,
+                pairs: None,
             };
         }
     };
@@ -183,46 +186,3 @@ table!(avx2_f64, Lanes<f64, 8>, f64, "avx2", "avx2,fma");
 table!(avx512_f32, super::super::simd_x86::Avx512, f32, "avx512", "avx512f,fma");
 #[cfg(target_arch = "x86_64")]
 table!(avx512_f64, Lanes<f64, 8>, f64, "avx512", "avx512f,fma");
-
-/// The tables that this process uses.
-#[derive(Clone, Copy)]
-pub(crate) struct Machine {
-    pub(crate) f32: &'static Kernels<f32>,
-    pub(crate) f64: &'static Kernels<f64>,
-}
-
-/// Names an instruction set to use instead of the best.
-const CHOICE: &str = "SAMPLED_SOFTMAX_ISA";
-
-impl Machine {
-    /// The best instruction set of this machine, or the one that the environment names.
-    pub(crate) fn detect() -> Result<Machine> {
-        let machines = Machine::all();
-        let Ok(choice) = std::env::var(CHOICE) else {
-            return Ok(machines[0].expect("the portable one is always there"));
-        };
-        machines.into_iter().flatten().find(|machine| machine.f32.name == choice).ok_or_else(|| {
-            let names: Vec<&str> = machines.iter().flatten().map(|machine| machine.f32.name).collect();
-            Error::InvalidValue(format!("{CHOICE}={choice}: this machine has {}", names.join(", ")))
-        })
-    }
-
-    /// All that this machine can run, best first.
-    pub(crate) fn all() -> [Option<Machine>; 3] {
-        let portable = Some(Machine { f32: &portable_f32::TABLE, f64: &portable_f64::TABLE });
-        #[cfg(target_arch = "x86_64")]
-        {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            let avx512 = avx2 && is_x86_feature_detected!("avx512f");
-            let mut machines = [
-                avx512.then_some(Machine { f32: &avx512_f32::TABLE, f64: &avx512_f64::TABLE }),
-                avx2.then_some(Machine { f32: &avx2_f32::TABLE, f64: &avx2_f64::TABLE }),
-                portable,
-            ];
-            machines.sort_by_key(Option::is_none);
-            machines
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        [portable, None, None]
-    }
-}

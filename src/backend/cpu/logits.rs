@@ -3,6 +3,8 @@
 use super::convert::{read_row, write_row};
 use super::gemm::{DEPTH, Left, Product};
 use super::kernels::Logits;
+use super::pairs::{self, Narrow, steps};
+use super::panels::Panels;
 use super::simd::Real;
 use super::step::{Chunk, Run};
 use super::workspace::{GROUP, GradientBuffers, Hit};
@@ -49,7 +51,7 @@ impl<R: Real> Run<'_, R> {
                     let at = b.logits.at(if b.gradients.is_some() { panel } else { worker }, 0);
                     self.logits_panel(chunk, panel, at, state);
                     if !self.step.forward {
-                        self.gradients_panel(chunk, panel, at);
+                        self.gradients_panel(chunk, panel, worker);
                     }
                 }
                 if self.step.forward {
@@ -78,10 +80,10 @@ impl<R: Real> Run<'_, R> {
         let b = &self.buffers;
         // SAFETY: the operands are laid out for these shapes.
         unsafe {
-            (self.kernels.product)(&Product {
+            self.product(b.paired.logits)(&Product {
                 rows: chunk.rows,
                 first: 0,
-                depth: self.shape().dim,
+                depth: b.weights_t.rows,
                 left: Left::rows(&b.inputs, 0),
                 right: b.weights_t.at(panel, 0),
                 next: b.weights_t.after(panel, 0),
@@ -113,37 +115,77 @@ impl<R: Real> Run<'_, R> {
     /// Gradients of the logits, once the log-sum-exp is known.
     pub(super) unsafe fn compute_gradients(&self, chunk: Chunk) {
         let panels = self.buffers.weights_t.count();
-        self.share(self.operations(chunk), self.groups(), |_, group| {
+        self.share(self.operations(chunk), self.groups(), |worker, group| {
             for panel in group * GROUP..((group + 1) * GROUP).min(panels) {
                 // SAFETY: the panels of the group are the task's.
-                unsafe { self.gradients_panel(chunk, panel, self.buffers.logits.at(panel, 0)) };
+                unsafe { self.gradients_panel(chunk, panel, worker) };
             }
         });
     }
 
     /// Turns a panel of logits into their gradients and adds its part of d_weights and
     /// d_biases, whose rows are this panel's classes.
-    unsafe fn gradients_panel(&self, chunk: Chunk, panel: usize, at: *mut R) {
+    unsafe fn gradients_panel(&self, chunk: Chunk, panel: usize, worker: usize) {
         let b = &self.buffers;
         let (Some(gradients), Some(outputs)) = (&b.gradients, &self.step.gradients) else { return };
         let width = self.kernels.width;
         let first = panel * width;
         // SAFETY: the operands are laid out for these shapes.
         unsafe {
+            let at = b.logits.at(panel, 0);
             (self.kernels.gradients)(at, std::slice::from_raw_parts(b.scales, chunk.rows));
             if outputs.of_biases() {
                 (self.kernels.column_sums)(at, chunk.rows, gradients.d_biases.add(first));
             }
-            if !outputs.of_weights() {
-                return;
+            // The pairs along the rows replace the numbers, so they come last.
+            if outputs.of_weights() && !b.paired.d_weights {
+                self.add_d_weights(chunk, panel, Left::transposed(&b.logits, panel));
             }
-            for columns in 0..b.inputs.count() {
-                (self.kernels.product)(&Product {
-                    rows: width.min(self.shape().sampled - first),
+            let pairs =
+                Panels { data: b.states.add(worker * b.chunk * width), rows: b.chunk, cols: width, width };
+            self.narrow(chunk, panel, &pairs);
+            if outputs.of_weights() && b.paired.d_weights {
+                self.add_d_weights(chunk, panel, Left::transposed(&pairs, 0));
+            }
+        }
+    }
+
+    /// Rounds a panel of gradients to pairs where the products take such: those for
+    /// d_weights into the worker's own `down`.
+    unsafe fn narrow(&self, chunk: Chunk, panel: usize, down: &Panels<R>) {
+        let b = &self.buffers;
+        let (Some(kernels), true) = (&self.kernels.pairs, b.paired.d_weights || b.paired.d_inputs) else {
+            return;
+        };
+        let along = pairs::along(&b.logits);
+        // SAFETY: the operands are laid out for these shapes.
+        unsafe {
+            (kernels.narrow)(&Narrow {
+                data: b.logits.at(panel, 0),
+                rows: chunk.rows,
+                down: if b.paired.d_weights { down.data } else { std::ptr::null_mut() },
+                along: match b.paired.d_inputs {
+                    true => along.at(panel / 2, 0).add(panel % 2 * along.width / 2),
+                    false => std::ptr::null_mut(),
+                },
+            });
+        }
+    }
+
+    /// Adds gradients^T x inputs to the rows of d_weights of one panel's classes.
+    unsafe fn add_d_weights(&self, chunk: Chunk, panel: usize, left: Left<R>) {
+        let b = &self.buffers;
+        let gradients = self.gradient_buffers();
+        let first = panel * self.kernels.width;
+        for columns in 0..gradients.inputs.count() {
+            // SAFETY: the operands are laid out for these shapes.
+            unsafe {
+                self.product(b.paired.d_weights)(&Product {
+                    rows: self.kernels.width.min(self.shape().sampled - first),
                     first: 0,
-                    depth: chunk.rows,
-                    left: Left::transposed(&b.logits, panel),
-                    right: b.inputs.at(columns, 0),
+                    depth: steps(b.paired.d_weights, chunk.rows),
+                    left,
+                    right: gradients.inputs.at(columns, 0),
                     next: std::ptr::null(),
                     out: gradients.d_weights.at(columns, first),
                     accumulate: true,
@@ -152,23 +194,32 @@ impl<R: Real> Run<'_, R> {
         }
     }
 
+    /// The loop for products of numbers or of pairs.
+    fn product(&self, paired: bool) -> unsafe fn(&Product<R>) {
+        match &self.kernels.pairs {
+            Some(pairs) if paired => pairs.product,
+            _ => self.kernels.product,
+        }
+    }
+
     /// d_inputs of a chunk: gradients x weights, then each label's part, then out.
     pub(super) unsafe fn compute_d_inputs(&self, chunk: Chunk, d_inputs: &Tensor) {
         let b = &self.buffers;
         let gradients = self.gradient_buffers();
-        let sampled = self.shape().sampled;
+        let depth = steps(b.paired.d_inputs, self.shape().sampled);
+        let left = if b.paired.d_inputs { pairs::along(&b.logits) } else { b.logits };
         self.share_rows(self.operations(chunk), chunk, |worker, first, last| {
             // Blocks of k outside, so that a block of gradients stays in the cache while
             // the panels of weights pass by.
-            for k in (0..sampled).step_by(DEPTH) {
+            for k in (0..depth).step_by(DEPTH) {
                 for columns in 0..gradients.weights.count() {
                     // SAFETY: the operands are laid out for these shapes; rows are the task's.
                     unsafe {
-                        (self.kernels.product)(&Product {
+                        self.product(b.paired.d_inputs)(&Product {
                             rows: last - first,
                             first: k,
-                            depth: DEPTH.min(sampled - k),
-                            left: Left::rows(&b.logits, first),
+                            depth: DEPTH.min(depth - k),
+                            left: Left::rows(&left, first),
                             right: gradients.weights.at(columns, 0),
                             next: gradients.weights.after(columns, k),
                             out: gradients.d_inputs.at(columns, first),

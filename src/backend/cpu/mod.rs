@@ -24,7 +24,9 @@ mod host;
 mod kernel_tests;
 mod kernels;
 mod logits;
+mod machine;
 mod merge;
+mod pairs;
 mod panels;
 mod rows;
 mod simd;
@@ -42,7 +44,9 @@ use crate::backend::{self, Sample, Step, WorkspaceSize};
 use crate::error::{Error, Result};
 use crate::memory::{Arena, Dtype};
 use host::Host;
-use kernels::{Kernels, Machine};
+use kernels::Kernels;
+use machine::Machine;
+use pairs::Paired;
 use simd::Real;
 use step::Run;
 use team::Team;
@@ -68,33 +72,36 @@ impl Engine {
         Ok(Engine { machine: Machine::detect()?, team: Team::new(threads)? })
     }
 
-    fn measure<R: Real>(&self, shape: &Shape, kernels: &Kernels<R>) -> WorkspaceSize {
-        let bytes = |gradients| {
+    fn measure<R: Real>(&self, problem: &Problem, shape: &Shape, kernels: &Kernels<R>) -> WorkspaceSize {
+        let bytes = |gradients, paired| {
             let mut arena = Arena::measure();
-            Buffers::lay_out(shape, kernels, self.team.threads(), gradients, &mut arena);
+            Buffers::lay_out(shape, kernels, self.team.threads(), gradients, paired, &mut arena);
             arena.bytes()
         };
-        let forward = bytes(false);
+        // Gradients in pairs take less room than those of numbers.
+        let paired = Paired { logits: Paired::possible(problem, shape, kernels), ..Paired::NONE };
+        let forward = bytes(false, paired);
         // What serves backward serves forward too: few classes and many threads could
         // turn it round.
-        WorkspaceSize { forward, backward: bytes(true).max(forward) }
+        WorkspaceSize { forward, backward: bytes(true, paired).max(forward) }
     }
 
     unsafe fn run_in<R: Real>(&self, kernels: &'static Kernels<R>, step: &Step<'_>, host: Host<'_>) {
         let mut arena = Arena::over(step.workspace);
         let gradients = step.gradients.is_some();
-        let buffers =
-            Buffers::lay_out(&step.batch.shape, kernels, self.team.threads(), gradients, &mut arena);
+        let paired = Paired::of_step(step, kernels);
+        let threads = self.team.threads();
+        let buffers = Buffers::lay_out(&step.batch.shape, kernels, threads, gradients, paired, &mut arena);
         // SAFETY: the caller's promise.
         unsafe { Run::new(step, host, kernels, &self.team, buffers).all() }
     }
 }
 
 impl backend::Engine for Engine {
-    fn workspace_size(&self, _: &Problem, shape: &Shape) -> Result<WorkspaceSize> {
+    fn workspace_size(&self, problem: &Problem, shape: &Shape) -> Result<WorkspaceSize> {
         Ok(match shape.real {
-            Dtype::F64 => self.measure(shape, self.machine.f64),
-            _ => self.measure(shape, self.machine.f32),
+            Dtype::F64 => self.measure(problem, shape, self.machine.f64),
+            _ => self.measure(problem, shape, self.machine.f32),
         })
     }
 

@@ -1,8 +1,9 @@
 //! What belongs to single rows: packing inputs, true logits, hits, and from the
 //! log-sum-exp the loss and the scale of the row's gradient.
 
-use super::convert::{read_one, read_row};
+use super::convert::{read_one, read_pairs, read_row, read_row_pairs};
 use super::kernels::RowScale;
+use super::panels::Panels;
 use super::simd::Real;
 use super::step::{Chunk, Run};
 use super::workspace::Hit;
@@ -39,14 +40,42 @@ impl<R: Real> Run<'_, R> {
                 let weight =
                     std::slice::from_raw_parts_mut(self.buffers.rows.add((worker * 2 + 1) * dim), dim);
                 for row in first..last {
+                    self.pack_inputs_row(chunk, row, last, input);
                     read_row(&self.step.batch.inputs, self.row(chunk, row), input);
-                    self.buffers.inputs.set_row(row, input, R::ZERO);
+                    if !self.buffers.paired.logits {
+                        self.buffers.inputs.set_row(row, input, R::ZERO);
+                    }
                     self.compute_true_logits(self.row(chunk, row), row, input, weight);
                 }
             }
         });
         // SAFETY: the caller's promise.
         Chunk { hits: unsafe { self.find_hits(chunk) }, ..chunk }
+    }
+
+    /// Packs a row, or with it the next one before `last`, where products take pairs.
+    unsafe fn pack_inputs_row(&self, chunk: Chunk, row: usize, last: usize, buffer: &mut [R]) {
+        let b = &self.buffers;
+        if !b.paired.logits {
+            return;
+        }
+        let inputs = &self.step.batch.inputs;
+        // SAFETY: the buffers are laid out for these shapes.
+        unsafe {
+            let n = self.row(chunk, row);
+            let pairs = &mut buffer[..b.inputs.cols];
+            read_pairs(inputs, n, pairs);
+            b.inputs.set_row(row, pairs, R::ZERO);
+            let Some(gradients) = &b.gradients else { return };
+            if !b.paired.d_weights {
+                read_row(inputs, n, buffer);
+                gradients.inputs.set_row(row, buffer, R::ZERO);
+            } else if row.is_multiple_of(2) {
+                let second = (row + 1 < last).then(|| self.row(chunk, row + 1));
+                read_row_pairs(inputs, n, second, buffer);
+                gradients.inputs.set_row(row / 2, buffer, R::ZERO);
+            }
+        }
     }
 
     unsafe fn compute_true_logits(&self, n: usize, row: usize, input: &[R], weight: &mut [R]) {
@@ -199,11 +228,23 @@ impl<R: Real> Run<'_, R> {
             if coefficient == R::ZERO {
                 // The row's gradient is 0 whatever it holds, so what it holds must not
                 // reach d_weights as 0 * NaN.
-                let panels = self.buffers.inputs.count();
-                (0..panels).for_each(|panel| {
-                    std::slice::from_raw_parts_mut(self.buffers.inputs.at(panel, row), self.kernels.width)
-                        .fill(R::ZERO);
-                });
+                self.clear_inputs_row(&gradients.inputs, row);
+            }
+        }
+    }
+
+    /// Zeros for a row of d_weights' right operand: in pairs, for one half of each.
+    unsafe fn clear_inputs_row(&self, inputs: &Panels<R>, row: usize) {
+        let width = self.kernels.width;
+        for panel in 0..inputs.count() {
+            // SAFETY: the row is inside the matrix.
+            unsafe {
+                if self.buffers.paired.d_weights {
+                    let halves = inputs.at(panel, row / 2).cast::<u16>();
+                    (0..width).for_each(|pair| halves.add(2 * pair + row % 2).write(0));
+                } else {
+                    std::slice::from_raw_parts_mut(inputs.at(panel, row), width).fill(R::ZERO);
+                }
             }
         }
     }

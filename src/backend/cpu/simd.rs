@@ -136,7 +136,6 @@ impl Powers for Lanes<f32, 8> {
 /// Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
-
 /// What the lanes of a product's operands hold.
 ///
 /// # Safety

@@ -4,7 +4,8 @@
 
 use std::arch::x86_64::*;
 
-use super::simd::{Powers, Vector, exp};
+use super::pairs::Narrow;
+use super::simd::{Multiply, Powers, Vector, exp};
 
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
@@ -105,6 +106,54 @@ vector!(
     round _mm256_round_ps::<NEAREST>,
     scale scale
 );
+
+/// Two bfloat16 a lane.
+pub(crate) struct Bf16Pairs;
+
+impl Multiply<Avx512> for Bf16Pairs {
+    #[inline(always)]
+    unsafe fn add_product(a: Avx512, b: Avx512, sum: Avx512) -> Avx512 {
+        let pairs = |of: Avx512| unsafe { std::mem::transmute::<__m512, __m512bh>(of.0) };
+        Avx512(unsafe { _mm512_dpbf16_ps(sum.0, pairs(a), pairs(b)) })
+    }
+}
+
+/// Rounds a panel of numbers to pairs, two rows at a time.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(crate) unsafe fn narrow(p: &Narrow<f32>) {
+    const WIDTH: usize = 2 * Avx512::LANES;
+    // Words of the first and the second row in turn, of the left and the right half.
+    let mut turns = [[0u16; WIDTH]; 2];
+    for place in 0..WIDTH as u16 {
+        let from = place / 2 + if place.is_multiple_of(2) { 0 } else { WIDTH as u16 };
+        turns[0][place as usize] = from;
+        turns[1][place as usize] = from + WIDTH as u16 / 2;
+    }
+    unsafe {
+        let turns = turns.map(|words| _mm512_loadu_si512(words.as_ptr().cast()));
+        let rounded = |row: usize| {
+            let at = p.data.add(row * WIDTH);
+            let halves = (_mm512_loadu_ps(at.add(Avx512::LANES)), _mm512_loadu_ps(at));
+            std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(halves.0, halves.1))
+        };
+        for row in (0..p.rows).step_by(2) {
+            let first = rounded(row);
+            let second = if row + 1 < p.rows { rounded(row + 1) } else { _mm512_setzero_si512() };
+            if !p.along.is_null() {
+                _mm512_storeu_si512(p.along.add(row * WIDTH).cast(), first);
+                if row + 1 < p.rows {
+                    _mm512_storeu_si512(p.along.add((row + 1) * WIDTH).cast(), second);
+                }
+            }
+            if !p.down.is_null() {
+                for (half, &turns) in turns.iter().enumerate() {
+                    let to = p.down.add(row / 2 * WIDTH + half * Avx512::LANES);
+                    _mm512_storeu_si512(to.cast(), _mm512_permutex2var_epi16(first, turns, second));
+                }
+            }
+        }
+    }
+}
 
 /// p * 2^n in two factors, since 2^n alone may lie below the normal range.
 #[inline(always)]

@@ -162,8 +162,9 @@ impl<'a, R: Real> Run<'a, R> {
         for row in 0..self.shape().rows {
             // SAFETY: all these have N elements.
             unsafe {
-                let weightless = self.host.is_ignored(row) || self.sample_weight(row) == 0.0;
-                if weightless || (!self.step.forward && self.upstream(row) == 0.0) {
+                // Not those without upstream gradient, which forward needs: in backward
+                // too, so that its sums are grouped alike.
+                if self.host.is_ignored(row) || self.sample_weight(row) == 0.0 {
                     zeros(row);
                     if self.step.forward {
                         self.buffers.row_loss.add(row).write(0.0);

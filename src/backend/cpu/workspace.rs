@@ -1,6 +1,7 @@
 //! How a call uses the caller's workspace: every buffer of the engine, laid out once.
 
 use super::kernels::{Kernels, RowScale};
+use super::pairs::{Paired, steps};
 use super::panels::Panels;
 use super::simd::Real;
 use crate::args::Shape;
@@ -15,6 +16,8 @@ const CHUNK_ROWS: (usize, usize) = (64, 512);
 /// Panels whose log-sum-exp is taken together, by one task. Fixed, because how a sum is
 /// grouped shows in its last bit.
 pub(crate) const GROUP: usize = 16;
+// Two panels of logits become one of pairs, in one task.
+const _: () = assert!(GROUP.is_multiple_of(2));
 
 /// An accidental hit: candidates `first..last`, in ascending order of id, are left out
 /// of a row of the chunk.
@@ -37,6 +40,7 @@ pub(crate) struct Entry {
 
 /// The buffers of one call. Those for gradients are empty in a plain forward.
 pub(crate) struct Buffers<R> {
+    pub(crate) paired: Paired,
     /// Rows of a chunk, at most.
     pub(crate) chunk: usize,
     /// Rows that take part. [N]
@@ -49,9 +53,9 @@ pub(crate) struct Buffers<R> {
     pub(crate) ids: *mut i64,
     /// bias - ln Q in that order, -inf behind. [S padded]
     pub(crate) offsets: *mut R,
-    /// The sampled weights, transposed. d x S
+    /// The sampled weights, transposed, for the logits. d x S, or half of d in pairs
     pub(crate) weights_t: Panels<R>,
-    /// The inputs of a chunk. chunk x d
+    /// The inputs of a chunk, for the logits. chunk x d, or half of d in pairs
     pub(crate) inputs: Panels<R>,
     /// True logits of a chunk. [chunk, T]
     pub(crate) true_logits: *mut f64,
@@ -61,18 +65,22 @@ pub(crate) struct Buffers<R> {
     pub(crate) partial: *mut (R, R),
     /// [chunk]
     pub(crate) scales: *mut RowScale<R>,
-    /// Running states, a row each. [threads, chunk, width]
+    /// Running states, a row each; then a panel of gradients in pairs.
+    /// [threads, chunk, width]
     pub(crate) states: *mut R,
     /// Two rows of d numbers for each thread. [threads, 2, d]
     pub(crate) rows: *mut R,
-    /// Logits of a chunk, then their gradients; in a plain forward one panel a thread.
-    /// chunk x S
+    /// Logits of a chunk, then their gradients, in the end in pairs (`pairs::along`) if
+    /// d_inputs takes those; in a plain forward one panel a thread. chunk x S
     pub(crate) logits: Panels<R>,
     pub(crate) gradients: Option<GradientBuffers<R>>,
 }
 
 pub(crate) struct GradientBuffers<R> {
-    /// The sampled weights. S x d
+    /// The inputs of a chunk, for d_weights: those for the logits, or if either takes
+    /// pairs a matrix of its own. chunk x d, or half of the rows in pairs
+    pub(crate) inputs: Panels<R>,
+    /// The sampled weights, for d_inputs. S x d, or half of the rows in pairs
     pub(crate) weights: Panels<R>,
     /// chunk x d
     pub(crate) d_inputs: Panels<R>,
@@ -100,6 +108,7 @@ impl<R: Real> Buffers<R> {
         kernels: &Kernels<R>,
         threads: usize,
         gradients: bool,
+        paired: Paired,
         arena: &mut Arena,
     ) -> Buffers<R> {
         let Shape { rows, dim, sampled, num_true, classes, .. } = *shape;
@@ -112,9 +121,14 @@ impl<R: Real> Buffers<R> {
             let data = arena.take(Panels::<R>::size(rows, cols, width));
             Panels { data, rows, cols, width }
         };
+        let inputs = panels(arena, chunk, steps(paired.logits, dim));
         let logits_cols = if gradients { sampled } else { threads * width };
         let gradients = gradients.then(|| GradientBuffers {
-            weights: panels(arena, sampled, dim),
+            inputs: match paired.logits {
+                true => panels(arena, steps(paired.d_weights, chunk), dim),
+                false => inputs,
+            },
+            weights: panels(arena, steps(paired.d_inputs, sampled), dim),
             d_inputs: panels(arena, chunk, dim),
             d_weights: panels(arena, sampled, dim),
             d_biases: arena.take(sampled_padded),
@@ -123,14 +137,15 @@ impl<R: Real> Buffers<R> {
             entries: arena.take((sampled + rows * num_true).min(classes)),
         });
         Buffers {
+            paired,
             chunk,
             active: arena.take(rows),
             row_loss: arena.take(rows),
             order: arena.take(sampled),
             ids: arena.take(sampled),
             offsets: arena.take(sampled_padded),
-            weights_t: panels(arena, dim, sampled),
-            inputs: panels(arena, chunk, dim),
+            weights_t: panels(arena, steps(paired.logits, dim), sampled),
+            inputs,
             true_logits: arena.take(chunk * num_true),
             hits: arena.take(chunk * num_true),
             partial: arena.take(groups * chunk),
