@@ -21,7 +21,7 @@
 //! SAMPLED_SOFTMAX_RECORD=1 cargo test --test recorded_run      writes tests/recorded/ anew
 //! ```
 //!
-//! on a machine with AVX-512, so that no set's lines are missing.
+//! on a machine with AVX512-BF16, so that no set's lines are missing.
 
 mod common;
 

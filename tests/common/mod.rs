@@ -41,11 +41,12 @@ pub const F64: u32 = SSL_DTYPE_FLOAT64;
 pub fn instruction_sets() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
     let present = |name: &str| match name {
+        "avx512_bf16" => is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw"),
         "avx512" => is_x86_feature_detected!("avx512f"),
         "avx2" => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
         _ => true,
     };
     #[cfg(not(target_arch = "x86_64"))]
     let present = |name: &str| name == "portable";
-    ["avx512", "avx2", "portable"].into_iter().filter(|name| present(name)).collect()
+    ["avx512_bf16", "avx512", "avx2", "portable"].into_iter().filter(|name| present(name)).collect()
 }

@@ -171,22 +171,26 @@ impl Sizes {
     }
 }
 
-/// Sums of |slope value| and of its square, where slopes are rounded to bfloat16.
+/// Sums of |slope value| and of its square, where slopes are rounded to bfloat16, and of
+/// those that are lost because the value is subnormal.
 #[derive(Clone, Copy, Default)]
 struct Rounded {
     sizes: f64,
     squares: f64,
+    lost: f64,
 }
 
 impl Rounded {
-    fn add(&mut self, size: f64) {
-        self.sizes += size;
-        self.squares += size * size;
+    fn add(&mut self, slope: f64, value: f64) {
+        let term = slope * value;
+        self.sizes += term;
+        self.squares += term * term;
+        self.lost += if value < f64::from(f32::MIN_POSITIVE) { term } else { 0.0 };
     }
 
     fn error(self, copies: usize) -> f64 {
         let likely = CONFIDENCE * (self.squares * copies.max(1) as f64).sqrt();
-        unit_roundoff(BF16) * self.sizes.min(likely)
+        unit_roundoff(BF16) * self.sizes.min(likely) + self.lost
     }
 }
 
@@ -411,8 +415,8 @@ impl Terms<'_> {
                 d_weights[k] += error * input + self.tiny + self.flushed * size;
                 weight_sizes[k] += size * input;
                 if candidate {
-                    rounded[k].add(size * weight);
-                    sizes.rounded[class * dim + k].add(size * input);
+                    rounded[k].add(*size, weight);
+                    sizes.rounded[class * dim + k].add(*size, input);
                 }
             }
             result.d_biases[*class] += error + self.tiny;
