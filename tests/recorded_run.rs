@@ -214,7 +214,8 @@ fn losses_and_gradients_are_those_that_were_recorded() {
                 (format!("{of} {key}"), format!("{:016x}", results(case)))
             };
             let lines: BTreeMap<String, String> = cases().iter().map(line).collect();
-            compare("results.txt", lines, |key| !key.starts_with("every ") && !key.starts_with(set));
+            let own = format!("{set} ");
+            compare("results.txt", lines, |key| !key.starts_with("every ") && !key.starts_with(&own));
         });
     }
 }
