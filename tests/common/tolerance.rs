@@ -107,7 +107,7 @@ impl Tolerances {
         let short = on_cpu
             && case.precision != SSL_PRECISION_IEEE
             && (case.types.inputs, case.types.weights) == (BF16, BF16);
-        // On a device, what is below float32's normal numbers may be lost.
+        // On a device and in pairs of bfloat16, what is below float32's normal numbers may be lost.
         let tiny = if on_cpu && !short { smallest(case.types.loss()) } else { f64::from(f32::MIN_POSITIVE) };
         let flushed = if on_cpu && !short { 0.0 } else { tiny };
         let mut copies = vec![0; case.classes];
@@ -171,26 +171,22 @@ impl Sizes {
     }
 }
 
-/// Sums of |slope value| and of its square, where slopes are rounded to bfloat16, and of
-/// those that are lost because the value is subnormal.
+/// Sums of |slope value| and of its square, where slopes are rounded to bfloat16.
 #[derive(Clone, Copy, Default)]
 struct Rounded {
     sizes: f64,
     squares: f64,
-    lost: f64,
 }
 
 impl Rounded {
-    fn add(&mut self, slope: f64, value: f64) {
-        let term = slope * value;
-        self.sizes += term;
-        self.squares += term * term;
-        self.lost += if value < f64::from(f32::MIN_POSITIVE) { term } else { 0.0 };
+    fn add(&mut self, size: f64) {
+        self.sizes += size;
+        self.squares += size * size;
     }
 
     fn error(self, copies: usize) -> f64 {
         let likely = CONFIDENCE * (self.squares * copies.max(1) as f64).sqrt();
-        unit_roundoff(BF16) * self.sizes.min(likely) + self.lost
+        unit_roundoff(BF16) * self.sizes.min(likely)
     }
 }
 
@@ -415,8 +411,8 @@ impl Terms<'_> {
                 d_weights[k] += error * input + self.tiny + self.flushed * size;
                 weight_sizes[k] += size * input;
                 if candidate {
-                    rounded[k].add(*size, weight);
-                    sizes.rounded[class * dim + k].add(*size, input);
+                    rounded[k].add(size * weight);
+                    sizes.rounded[class * dim + k].add(size * input);
                 }
             }
             result.d_biases[*class] += error + self.tiny;
