@@ -249,7 +249,7 @@ TEST(normaliser_is_one_over_the_weights_of_rows_not_ignored) {
                 for (i64 n = 0; n < rows; n++) total += n % 3 == 0 ? 0 : weighted ? weights.get(n, 0) : 1;
                 Labels labels(values, LABELS_I32);
                 Exact<Control> control(1);
-                DrawInfo drawn = {9, 1007, 0};
+                DrawInfo drawn = {9, 1007, 0, 0};
                 BeginArgs args = {weighted ? weights.tensor() : Tensor{}, labels.data(), LABELS_I32, 1, -7,
                                   rows, 2, mean, 0, weighted ? &drawn : nullptr, control.data()};
                 SameBits same;
