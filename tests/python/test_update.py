@@ -35,11 +35,12 @@ def moved(rule: str, weights: np.ndarray, gradient: np.ndarray, before: float) -
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, BFLOAT16, np.float64])
 @pytest.mark.parametrize("biased", [True, False])
 def test_an_update_is_the_gradients_step(rule: str, dtype: Any, biased: bool) -> None:
-    problem = make_problem(dtypes=(dtype,) * 3, num_true=2)
+    # Inputs of 32 bits: where both have 16, other instructions multiply them.
+    wide = np.float64 if dtype == np.float64 else np.float32
+    problem = make_problem(dtypes=(dtype, dtype, wide), num_true=2)
     if not biased:
         problem.biases = None
     options: dict[str, Any] = {"sampled_values": problem.sampled_values, "reduction": "mean"}
-    wide = np.float64 if dtype == np.float64 else np.float32
     as_wide = [None if array is None else array.astype(wide) for array in problem.arrays[:2]]
     loss, gradients = ss.value_and_grad(*as_wide, *problem.arrays[2:], **options)
     before = [None if array is None else array.astype(np.float64) for array in problem.arrays[:2]]
