@@ -1,5 +1,5 @@
 // Tests of a kernel that takes LogitsArgs against float64. Before this are to stand: KERNEL, its name; TESTED, its
-// arithmetics, the first one Bf16; SHAPES, rows, columns and dim of the random cases; and
+// arithmetics, the first one Bf16; SHAPES, rows, columns and dim of the random cases; COLS_IN_EVERY_ORDER, some tiles; and
 //     void launch_logits(const Instance&, dim3 grid, const LogitsArgs&, const emu::Mode&)
 #pragma once
 #include "operands.h"
@@ -247,8 +247,8 @@ TEST(no_hits_and_no_sums_wanted) {
 
 TEST(the_same_bits_in_every_order) {
     for (const Arithmetic& arithmetic : TESTED) {
-        Case c = Case::random(arithmetic, 70, 200, 136);
-        c.hits = some_hits(c.numbers, 70, 200, 128);
+        Case c = Case::random(arithmetic, 70, COLS_IN_EVERY_ORDER, 136);
+        c.hits = some_hits(c.numbers, 70, COLS_IN_EVERY_ORDER, 128);
         SameBits partial, plane, sums;
         for (const emu::Mode& mode : emu::modes()) {
             partial.check(mode, run_partial(c, 2, true, mode));

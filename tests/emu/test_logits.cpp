@@ -14,6 +14,7 @@ namespace {
 constexpr const char* KERNEL = "logits";
 constexpr auto& TESTED = ARITHMETICS;
 constexpr int SHAPES[][3] = {{1, 1, 1}, {70, 150, 72}, {130, 300, 40}, {5, 129, 200}, {65, 128, 64}};
+constexpr int COLS_IN_EVERY_ORDER = 200;
 
 void launch_logits(const Instance& instance, dim3 grid, const LogitsArgs& args, const emu::Mode& mode) {
     emu::launch(instance.symbol().c_str(), grid, dim3(instance.threads), instance.shared_bytes, args, mode);

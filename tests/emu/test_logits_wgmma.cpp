@@ -14,6 +14,7 @@ constexpr Arithmetic TESTED[] = {ARITHMETICS[0], ARITHMETICS[1]};
 // One slab a tile and more tiles than slabs, several slabs, fewer and more of them than there are stages.
 constexpr int SHAPES[][3] = {{1, 1, 1},      {70, 150, 72}, {130, 300, 40}, {5, 129, 200},
                              {9, 1600, 24}, {65, 256, 64}, {20, 600, 330}};
+constexpr int COLS_IN_EVERY_ORDER = 600;
 
 void launch_logits(const Instance& instance, dim3 grid, const LogitsArgs& args, const emu::Mode& mode) {
     LogitsWgmmaArgs all = {tensor_map(args.q.plane[0], args.rows, args.dim, args.q.stride, instance.rows),
