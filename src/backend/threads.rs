@@ -16,9 +16,26 @@ const STACK: usize = 1 << 20;
 /// `Thread` with the system's reason; `HostMemory`.
 pub(super) fn spawn(what: impl Display, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     check_room("a thread")?;
+    check_mapping()?;
     let _mask = SignalMask::block_all();
     let started = Builder::new().name("sampled-softmax".into()).stack_size(STACK).spawn(body);
     started.map_err(|reason| Error::Thread(format!("{what} cannot be started: {reason}")))
+}
+
+/// Looks whether memory can be mapped. A thread may get the stack of one that has ended, but
+/// allocates in a region of its own as it starts; the C library ends the process where that
+/// fails.
+fn check_mapping() -> Result<()> {
+    let (access, kind) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, nobody else's, taken away again.
+    unsafe {
+        let region = libc::mmap(std::ptr::null_mut(), STACK, access, kind, -1, 0);
+        if region == libc::MAP_FAILED {
+            return Err(Error::HostMemory { bytes: STACK, purpose: "a thread" });
+        }
+        libc::munmap(region, STACK);
+    }
+    Ok(())
 }
 
 /// Blocks all signals of the calling thread while it lives; a new thread inherits that.
