@@ -8,6 +8,7 @@
 # make wheel    the Python package with the library inside, for any Python 3, into build/wheel/
 # make emu      a stand-in for the CUDA driver that runs the kernels on the CPU; its folder: make -s emu-path
 # make sanitize valgrind, AddressSanitizer, ThreadSanitizer and UBSan; PARTS="memcheck undefined" runs some
+# make fuzz     random calls by the million and the coverage-guided fuzzers: CALLS=20000000 TIME=600 (seconds each)
 # make lint     formatting and static checks
 # make audit    dependencies: versions that were withdrawn, and, where they can be had, security advisories
 # make third-party  write THIRD_PARTY.md anew: every crate and its licence
@@ -34,7 +35,7 @@ export PYTHONPATH := bindings/python
 export SAMPLED_SOFTMAX_LIB := $(CURDIR)/$(LIBRARY)
 export SAMPLED_SOFTMAX_CACHE_DIR := $(CURDIR)/build/cache
 
-.PHONY: build install wheel demo examples bench test lint format header environments clean emu emu-path emu-test mutants sanitize churn soak audit third-party
+.PHONY: build install wheel demo examples bench test lint format header environments clean emu emu-path emu-test mutants sanitize churn soak audit third-party fuzz
 
 build:
 	cargo build --release --locked
@@ -104,6 +105,24 @@ mutants:
 
 sanitize:
 	sh tests/sanitize.sh $(PARTS)
+
+# tests/boundary.rs says how to run one case again; what a fuzzer finds lies in build/fuzz.
+CALLS ?= 1000000
+TIME ?= 60
+FUZZERS := calls vocabulary kernel_cache
+
+fuzz: export SAMPLED_SOFTMAX_FUZZ_CALLS = $(CALLS)
+fuzz: export SAMPLED_SOFTMAX_NUM_THREADS = 1
+fuzz: export ASAN_OPTIONS = allocator_may_return_null=1:max_allocation_size_mb=1024
+fuzz: export PATH := $(CURDIR)/build/cargo-fuzz/bin:$(PATH)
+fuzz: emu
+	nice cargo test --quiet --test boundary -- --ignored a_long_run --nocapture
+	command -v cargo-fuzz >/dev/null || cargo install --quiet cargo-fuzz --root build/cargo-fuzz
+	mkdir -p $(FUZZERS:%=build/fuzz/corpus/%)
+	for fuzzer in $(FUZZERS); do RUSTC_BOOTSTRAP=1 nice cargo fuzz run --fuzz-dir tests/fuzz \
+		--target-dir $(CURDIR)/build/fuzz/target $$fuzzer $(CURDIR)/build/fuzz/corpus/$$fuzzer -- \
+		-max_total_time=$(TIME) -max_len=1024 -timeout=60 -rss_limit_mb=0 \
+		-artifact_prefix=$(CURDIR)/build/fuzz/$$fuzzer- || exit 1; done
 
 emu-path:
 	@echo $(CURDIR)/build/emu

@@ -12,6 +12,7 @@ mod fuzz;
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use common::emulated::output_of;
@@ -164,7 +165,7 @@ fn one_case() {
 /// The first seed of a long run; that of a process of it.
 const SEED: &str = "SAMPLED_SOFTMAX_FUZZ_SEED";
 
-/// Calls of one process of a long run.
+/// Calls of one process of a long run; those of the two engines run side by side.
 const SHARE: [(u32, u64); 2] = [(SSL_BACKEND_CPU, 1_000_000), (SSL_BACKEND_CUDA, 10_000)];
 
 #[test]
@@ -175,8 +176,11 @@ fn a_long_run() {
     let seed = number(SEED).unwrap_or(1000);
     let (start, mut all, mut compared) = (Instant::now(), Counts::default(), 0);
     for round in 0.. {
-        for (backend, share) in SHARE {
-            let Some(text) = in_own_process(a_long_run, backend, seed + round, share) else { continue };
+        let texts = thread::scope(|scope| {
+            let run = |(backend, share)| in_own_process(a_long_run, backend, seed + round, share.min(calls));
+            SHARE.map(|share| scope.spawn(move || run(share))).map(|thread| thread.join().expect("a failure"))
+        });
+        for text in texts.into_iter().flatten() {
             all.merge(&Counts::parse(&text));
             let line = text.lines().find_map(|line| line.strip_prefix("compared "));
             compared += line.and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
