@@ -177,7 +177,9 @@ fn a_long_run() {
     let (start, mut all, mut compared) = (Instant::now(), Counts::default(), 0);
     for round in 0.. {
         let texts = thread::scope(|scope| {
-            let run = |(backend, share)| in_own_process(a_long_run, backend, seed + round, share.min(calls));
+            let run = |(backend, share): (u32, u64)| {
+                in_own_process(a_long_run, backend, seed + round, share.min(calls))
+            };
             SHARE.map(|share| scope.spawn(move || run(share))).map(|thread| thread.join().expect("a failure"))
         });
         for text in texts.into_iter().flatten() {

@@ -25,12 +25,15 @@ pub enum Array {
     DBiases,
     RowIds,
     NumRows,
+    LearningRate,
+    WeightsState,
+    BiasesState,
 }
 
 use Array::*;
 
 impl Array {
-    pub const ALL: [Array; 20] = [
+    pub const ALL: [Array; 23] = [
         Inputs,
         Weights,
         Biases,
@@ -51,6 +54,9 @@ impl Array {
         DBiases,
         RowIds,
         NumRows,
+        LearningRate,
+        WeightsState,
+        BiasesState,
     ];
 
     /// The field that leads to it, as messages name it.
@@ -76,6 +82,9 @@ impl Array {
             DBiases => "d_biases",
             RowIds => "row_ids",
             NumRows => "num_rows",
+            LearningRate => "learning_rate_pointer",
+            WeightsState => "weights_state",
+            BiasesState => "biases_state",
         }
     }
 }

@@ -180,6 +180,9 @@ pub fn fill(step: &Step, model: &Model, choices: &mut Choices) {
     for array in [Inputs, Weights, Biases, GradOutput] {
         step.set_numbers(array, dims, || moderate(&mut random));
     }
+    for array in [LearningRate, WeightsState, BiasesState] {
+        step.set_numbers(array, dims, || moderate(&mut random).abs());
+    }
     step.set_numbers(SampleWeights, dims, || [0.0, 1.0, 0.5, 2.0][random.next_u64() as usize % 4]);
     step.set_numbers(LogSumExp, dims, || 3.0 * moderate(&mut random));
     for array in [SampledCounts, TrueCounts] {

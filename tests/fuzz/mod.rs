@@ -7,7 +7,7 @@
 //!                       config    configurations
 //!                       step      arguments: form (structs), array, contents
 //!                       plain     calls without a handle
-//!                     rules     what is wrong with a call, what it may write; values
+//!                     rules     what is wrong with a call, what it may write; sizes, values, update
 //!                     results   what it wrote, beside the float64 reference
 //! memory   guarded and watched          faults, counts   answers, right or wrong
 //! ```
@@ -25,7 +25,9 @@ mod plain;
 mod results;
 mod rules;
 mod session;
+mod sizes;
 mod step;
+mod update;
 mod values;
 
 pub use session::Session;

@@ -105,8 +105,8 @@ impl Call<'_> {
 
     /// Ids ascend, each the class of a label or a candidate, and -1 behind the last.
     fn check_sparse_rows(&self) -> Result<(), String> {
-        let Some(count) = self.num_rows_written() else { return Ok(()) };
         let (step, dims) = (self.step, self.model.dims);
+        let Some(count) = self.num_rows_written().filter(|_| step.has(RowIds)) else { return Ok(()) };
         let ids = step.integers(RowIds, dims);
         let said = step.integers(NumRows, dims)[0];
         ensure(i128::from(said) == count, || format!("num_rows = {said}"))?;

@@ -11,10 +11,8 @@ use super::config::{Dims, Model};
 use super::faults::Faults;
 use super::step::{Kind, Step};
 
-/// Elements of 8 bytes that an address can count.
-const MOST: i128 = (isize::MAX / 8) as i128;
 /// Sizes from here on need more workspace than a case gives.
-const HUGE: i64 = 1 << 24;
+pub const HUGE: i64 = 1 << 24;
 
 /// A call: what it is, with which arguments, on which handle.
 #[derive(Clone, Copy)]
@@ -66,14 +64,29 @@ impl Call<'_> {
         }
     }
 
-    fn is_sparse(&self) -> bool {
+    pub fn is_sparse(&self) -> bool {
         self.step.gradients.layout == SSL_GRADIENTS_SPARSE
     }
 
     /// Whether gradients of the parameters are asked for.
-    fn wants_parameters(&self) -> bool {
+    pub fn wants_parameters(&self) -> bool {
         let gradients = &self.step.gradients;
         self.kind.has_gradients() && !(gradients.d_weights.is_null() && gradients.d_biases.is_null())
+    }
+
+    pub fn has_update_layout(&self) -> bool {
+        self.kind.has_gradients() && self.step.gradients.layout == SSL_GRADIENTS_UPDATE
+    }
+
+    /// Whether there is an optimizer's step to take.
+    pub fn updates(&self) -> bool {
+        self.has_update_layout() && !self.step.gradients.update.is_null() && !self.step.forms[4].is_null
+    }
+
+    /// Whether classes that have a gradient are listed.
+    pub fn lists_rows(&self) -> bool {
+        self.wants_parameters() && self.is_sparse()
+            || self.has_update_layout() && !self.step.gradients.row_ids.is_null()
     }
 
     pub fn ignored(&self) -> Option<i64> {
@@ -86,7 +99,11 @@ impl Call<'_> {
         let (forward, gradients) = (self.kind.is_forward(), self.kind.has_gradients());
         let has_labels = is_step || !self.step.forms[0].is_null;
         match array {
-            Inputs | Weights | Biases | SampleWeights => is_step.then_some(false),
+            Inputs | SampleWeights => is_step.then_some(false),
+            Weights => is_step.then_some(self.updates() && !self.step.update.weights.is_null()),
+            Biases => is_step.then_some(self.updates() && !self.step.update.biases.is_null()),
+            LearningRate => self.updates().then_some(false),
+            WeightsState | BiasesState => self.updates().then_some(true),
             Labels => has_labels.then_some(false),
             Ids | SampledCounts => Some(draws),
             TrueCounts => has_labels.then_some(draws),
@@ -98,7 +115,8 @@ impl Call<'_> {
             DeviceStatus => is_step.then_some(true),
             GradOutput => gradients.then_some(false),
             DInputs | DWeights | DBiases => gradients.then_some(true),
-            RowIds | NumRows => (self.wants_parameters() && self.is_sparse()).then_some(true),
+            RowIds => self.lists_rows().then_some(true),
+            NumRows => (self.lists_rows() || self.has_update_layout()).then_some(true),
         }
     }
 
@@ -118,33 +136,6 @@ impl Call<'_> {
             extent.row = if reduced { extent.alignment as i128 } else { 0 };
         }
         extent
-    }
-
-    /// What `ssl_workspace_size` must refuse of the batch: sizes and two dtypes.
-    pub fn size_faults(&self) -> Faults {
-        let (mut faults, dims, batch) = (Faults::default(), self.dims(), &self.step.batch);
-        let [rows, num_true, sampled, classes, dim] =
-            [batch.num_rows, dims.num_true, dims.sampled, dims.classes, batch.dim].map(i128::from);
-        let shape = SSL_STATUS_SHAPE;
-        faults.must_if(rows < 0, shape, "num_rows");
-        faults.must_if(dim < 1, shape, "dim");
-        for factors in
-            [[rows, num_true, 8], [rows, dim, 2], [rows, sampled, 1], [sampled, dim, 8], [classes, dim, 1]]
-        {
-            let product = factors.into_iter().fold(1, i128::saturating_mul);
-            self.count_faults(&mut faults, product, "");
-        }
-        let on_cuda = self.model.backend == SSL_BACKEND_CUDA;
-        if on_cuda
-            && [rows, dim, sampled, rows * num_true, classes].into_iter().any(|size| size > HUGE.into())
-        {
-            faults.may(shape, "");
-        }
-        let dtype = SSL_STATUS_DTYPE;
-        faults.must_if(batch.inputs_dtype > SSL_DTYPE_FLOAT64, dtype, "inputs_dtype");
-        faults.must_if(batch.weights_dtype > SSL_DTYPE_FLOAT64, dtype, "weights_dtype");
-        faults.must_if(on_cuda && self.step.is_double(), dtype, "inputs_dtype");
-        faults
     }
 
     /// Whether an array that is looked at is not all there.
@@ -183,8 +174,11 @@ impl Call<'_> {
             ("candidates", "candidates.struct_size"),
             ("loss", "loss.struct_size"),
             ("gradients", "gradients.struct_size"),
+            ("update", "update.struct_size"),
         ];
-        let used = [true, true, self.kind != Kind::Sample, self.kind.has_gradients()];
+        let gradients = self.kind.has_gradients();
+        let update = self.has_update_layout() && !self.step.gradients.update.is_null();
+        let used = [true, true, self.kind != Kind::Sample, gradients, update];
         for (index, (name, size)) in names.into_iter().enumerate().filter(|(index, _)| used[*index]) {
             let form = &self.step.forms[index];
             let optional = index == 0 && self.kind == Kind::Sample;
@@ -217,7 +211,8 @@ impl Call<'_> {
         ];
         if self.kind.has_gradients() {
             faults.must_if(gradients.reserved != 0, invalid, "reserved");
-            faults.must_if(gradients.layout > SSL_GRADIENTS_DENSE, invalid, "layout");
+            faults.must_if(gradients.layout > SSL_GRADIENTS_UPDATE, invalid, "layout");
+            self.update_faults(faults);
             codes.extend([
                 (!gradients.d_inputs.is_null(), gradients.d_inputs_dtype, "d_inputs_dtype"),
                 (!gradients.d_weights.is_null(), gradients.d_weights_dtype, "d_weights_dtype"),
@@ -227,60 +222,6 @@ impl Call<'_> {
         for (is_used, code, name) in codes {
             let is_mixed = (code == SSL_DTYPE_FLOAT64) != double;
             faults.must_if(is_used && (code > SSL_DTYPE_FLOAT64 || is_mixed), dtype, name);
-        }
-    }
-
-    fn shape_faults(&self, faults: &mut Faults) {
-        let (shape, dims) = (SSL_STATUS_SHAPE, self.dims());
-        let Step { batch, candidates, gradients, .. } = self.step;
-        faults.must_if(candidates.num_avoid < 0, shape, "num_avoid");
-        self.count_faults(faults, i128::from(candidates.num_avoid), "avoid");
-        self.count_faults(faults, i128::from(dims.sampled), "ids");
-        self.count_faults(faults, i128::from(dims.classes), "learned_counts");
-        if self.role(Labels).is_none() {
-            return;
-        }
-        let [rows, num_true, classes, dim] =
-            [batch.num_rows, dims.num_true, dims.classes, batch.dim].map(i128::from);
-        faults.must_if(rows < 0, shape, "num_rows");
-        self.count_faults(faults, rows * num_true, "");
-        if self.kind == Kind::Sample {
-            return;
-        }
-        faults.must_all(&self.size_faults());
-        if [batch.num_rows, batch.dim, dims.sampled].into_iter().any(|size| size > HUGE) {
-            faults.must(SSL_STATUS_WORKSPACE, "workspace");
-            faults.may(shape, "");
-        }
-        let mut strides =
-            vec![(batch.inputs_stride, rows, "inputs"), (batch.weights_stride, classes, "weights")];
-        if self.kind.has_gradients() {
-            let parameters = if self.is_sparse() { i128::from(gradients.row_capacity) } else { classes };
-            if !gradients.d_inputs.is_null() {
-                strides.push((gradients.d_inputs_stride, rows, "d_inputs"));
-            }
-            if !gradients.d_weights.is_null() {
-                strides.push((gradients.d_weights_stride, parameters, "d_weights"));
-            }
-            if self.wants_parameters() && self.is_sparse() {
-                let short = i128::from(gradients.row_capacity) < self.step.rows_needed(dims);
-                faults.must_if(short, shape, "row_capacity");
-                self.count_faults(faults, parameters, "row_ids");
-            }
-        }
-        for (stride, count, name) in strides {
-            faults.must_if(stride != 0 && i128::from(stride) < dim, shape, name);
-            let stride = i128::from(if stride == 0 { batch.dim } else { stride });
-            self.count_faults(faults, count.max(1) * stride, name);
-        }
-    }
-
-    /// So many elements must be countable; with room to spare it is the library's to say.
-    fn count_faults(&self, faults: &mut Faults, count: i128, name: &'static str) {
-        if count > MOST {
-            faults.must(SSL_STATUS_SHAPE, name);
-        } else if count > MOST / 128 {
-            faults.may(SSL_STATUS_SHAPE, "");
         }
     }
 
@@ -307,7 +248,8 @@ impl Call<'_> {
 
     fn is_required(&self, array: Array) -> bool {
         match array {
-            Inputs | Weights | Labels | Avoid | RowIds | NumRows | Loss => true,
+            Inputs | Weights | Labels | Avoid | Loss => true,
+            RowIds | NumRows => !self.has_update_layout(),
             Ids | SampledCounts | TrueCounts => self.kind != Kind::Sample,
             LogSumExp => self.kind == Kind::Backward,
             _ => false,
@@ -372,7 +314,7 @@ impl Call<'_> {
 
     /// Rows of sparse gradients, where they are what the call writes.
     pub fn num_rows_written(&self) -> Option<i128> {
-        let is_written = self.wants_parameters() && self.is_sparse() && self.step.has(NumRows);
+        let is_written = self.lists_rows() && self.step.has(NumRows);
         let capacity = i128::from(self.step.gradients.row_capacity);
         is_written.then(|| i128::from(self.step.integers(NumRows, self.dims())[0]).clamp(0, capacity))
     }

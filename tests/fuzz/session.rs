@@ -308,11 +308,15 @@ impl Session {
             return false;
         }
         let memory = &mut self.memory[0];
+        let mut gradients = step.gradients;
+        if !gradients.update.is_null() {
+            gradients.update = step.forms[4].place(choices, memory, &step.update);
+        }
         let placed = (
             step.forms[0].place(choices, memory, &step.batch),
             step.forms[1].place(choices, memory, &step.candidates),
             step.forms[2].place(choices, memory, &step.loss),
-            step.forms[3].place(choices, memory, &step.gradients),
+            step.forms[3].place(choices, memory, &gradients),
         );
         let handle = match choices.one_in(200) {
             true => self.no_handle(choices, &mut faults),

@@ -2,6 +2,7 @@
 //! large as the structs then say.
 
 use std::mem::{size_of, zeroed};
+use std::ptr::null_mut;
 
 use libc::c_void;
 use sampled_softmax::abi::*;
@@ -39,7 +40,9 @@ pub struct Step {
     pub candidates: ssl_candidates,
     pub loss: ssl_loss,
     pub gradients: ssl_gradients,
-    pub forms: [Form; 4],
+    /// What `gradients.update` leads to, once a call has placed it.
+    pub update: ssl_update,
+    pub forms: [Form; 5],
     pub workspace: *mut c_void,
     pub workspace_size: usize,
     pub stream: *mut c_void,
@@ -106,7 +109,12 @@ impl Step {
         if choices.one_in(8) {
             candidates.num_avoid = choices.pick(&[1, 2, 3, 3, 8, model.dims.classes.min(50)]);
         }
-        gradients.layout = choices.code(&[SSL_GRADIENTS_SPARSE, SSL_GRADIENTS_DENSE]);
+        gradients.layout = choices.code(&[
+            SSL_GRADIENTS_SPARSE,
+            SSL_GRADIENTS_SPARSE,
+            SSL_GRADIENTS_DENSE,
+            SSL_GRADIENTS_UPDATE,
+        ]);
         gradients.d_inputs_dtype = dtype(choices);
         gradients.d_weights_dtype = dtype(choices);
         gradients.d_biases_dtype = dtype(choices);
@@ -114,6 +122,9 @@ impl Step {
         gradients.d_weights_stride = stride(choices, batch.dim);
         let spare = i64::from(choices.byte() % 8 / 4);
         step.gradients.row_capacity = step.rows_needed(model.dims) as i64 + spare;
+        if (step.gradients.layout == SSL_GRADIENTS_UPDATE) != choices.one_in(64) {
+            step.set_update(choices);
+        }
         if choices.one_in(12) {
             step.change(choices);
         }
@@ -122,12 +133,54 @@ impl Step {
             Form::new(choices, size_of::<ssl_candidates>()),
             Form::new(choices, size_of::<ssl_loss>()),
             Form::new(choices, size_of::<ssl_gradients>()),
+            Form::new(choices, size_of::<ssl_update>()),
         ];
         step.batch.struct_size = step.forms[0].size;
         step.candidates.struct_size = step.forms[1].size;
         step.loss.struct_size = step.forms[2].size;
         step.gradients.struct_size = step.forms[3].size;
+        step.update.struct_size = step.forms[4].size;
         step
+    }
+
+    /// An optimizer's step, but for its pointers.
+    fn set_update(&mut self, choices: &mut Choices) {
+        let (update, dim) = (&mut self.update, self.batch.dim);
+        // Where it will lie is not known yet, only that it is there.
+        self.gradients.update = std::ptr::dangling();
+        update.rule = choices.code(&[SSL_UPDATE_SGD, SSL_UPDATE_ADAGRAD, SSL_UPDATE_ROW_ADAGRAD]);
+        update.learning_rate = choices.pick(&[0.0, 0.1, 0.01]);
+        update.epsilon = if update.rule == SSL_UPDATE_SGD { 0.0 } else { choices.pick(&[0.0, 1e-3]) };
+        update.weight_decay = choices.pick(&[0.0, 0.0, 0.01]);
+        if update.rule == SSL_UPDATE_ADAGRAD && choices.one_in(4) {
+            update.weights_state_stride = dim + choices.below(4) as i64;
+        }
+        if choices.one_in(16) {
+            let odd = choices.pick(&[f64::NAN, f64::INFINITY, -1.0, -0.0, f64::MAX, 5e-324]);
+            match choices.below(4) {
+                0 => update.learning_rate = odd,
+                1 => update.epsilon = odd,
+                2 => update.weight_decay = odd,
+                _ => update.weights_state_stride = choices.wild(),
+            }
+        }
+    }
+
+    /// The fields that lead to what changes, and which states there are.
+    fn point_update(&mut self, choices: &mut Choices) {
+        let Step { batch, update, .. } = self;
+        update.weights = if choices.one_in(12) { null_mut() } else { batch.weights.cast_mut() };
+        update.biases = if choices.one_in(12) { null_mut() } else { batch.biases.cast_mut() };
+        let keeps = update.rule != SSL_UPDATE_SGD;
+        if (!keeps || update.weights.is_null()) && !choices.one_in(100) {
+            update.weights_state = null_mut();
+        }
+        if (!keeps || update.biases.is_null()) && !choices.one_in(100) {
+            update.biases_state = null_mut();
+        }
+        if update.learning_rate != 0.0 && !choices.one_in(100) {
+            update.learning_rate_pointer = std::ptr::null();
+        }
     }
 
     /// One field is not what a caller means.
@@ -158,6 +211,7 @@ impl Step {
         self.candidates = self.forms[1].cut(self.candidates);
         self.loss = self.forms[2].cut(self.loss);
         self.gradients = self.forms[3].cut(self.gradients);
+        self.update = self.forms[4].cut(self.update);
     }
 
     /// Candidates drawn, or given; a sampler that cannot draw is seldom asked to.
@@ -210,6 +264,11 @@ impl Step {
                 Extent::matrix(parameters, batch.dim, gradients.d_weights_stride, gradients.d_weights_dtype)
             }
             DBiases => Extent::flat(parameters, size_of_dtype(gradients.d_biases_dtype)),
+            LearningRate => Extent::flat(1, real),
+            WeightsState if self.update.rule == SSL_UPDATE_ADAGRAD => {
+                Extent::matrix(classes, batch.dim, self.update.weights_state_stride, self.real())
+            }
+            WeightsState | BiasesState => Extent::flat(classes, real),
             RowIds => Extent::flat(gradients.row_capacity.max(0).into(), 8),
         }
     }
@@ -224,8 +283,11 @@ impl Step {
             // SAFETY: as above.
             unsafe { &mut *std::ptr::from_mut(pointer).cast() }
         }
-        let Step { batch, candidates, loss, gradients, .. } = self;
+        let Step { batch, candidates, loss, gradients, update, .. } = self;
         match array {
+            LearningRate => from(&mut update.learning_rate_pointer),
+            WeightsState => of(&mut update.weights_state),
+            BiasesState => of(&mut update.biases_state),
             Inputs => from(&mut batch.inputs),
             Weights => from(&mut batch.weights),
             Biases => from(&mut batch.biases),
@@ -262,6 +324,8 @@ impl Step {
                 Biases | SampleWeights | GradOutput => choices.one_in(3),
                 DeviceStatus | NumTries => choices.one_in(4),
                 LearnedCounts => !choices.one_in(8),
+                LearningRate | WeightsState | BiasesState => self.gradients.update.is_null(),
+                DWeights | DBiases if !self.gradients.update.is_null() => !choices.one_in(100),
                 DInputs | DWeights | DBiases | LogSumExp => choices.one_in(12),
                 Avoid => self.candidates.num_avoid == 0,
                 _ => false,
@@ -277,6 +341,9 @@ impl Step {
             let shift = if choices.one_in(250) { 1 + choices.below(7) } else { 0 };
             let at_end = ends >> index & 1 == 0;
             *self.field(array) = memory.place(bytes, Place { at_end, shift, scratch: false });
+        }
+        if !self.gradients.update.is_null() {
+            self.point_update(choices);
         }
         if choices.one_in(64) {
             self.alias(choices, dims);
