@@ -9,7 +9,8 @@ impl Call<'_> {
     /// Whether there is one where the layout asks for it alone, and what it says.
     pub fn update_faults(&self, faults: &mut Faults) {
         let (gradients, update) = (&self.step.gradients, &self.step.update);
-        let (invalid, is_given) = (SSL_STATUS_INVALID_VALUE, !gradients.update.is_null());
+        let invalid = SSL_STATUS_INVALID_VALUE;
+        let is_given = !gradients.update.is_null() && !self.step.forms[4].is_null;
         if !self.has_update_layout() {
             return faults.must_if(is_given, invalid, "update");
         }
