@@ -20,10 +20,21 @@ def _best_peer(participants: list[Participant], mode: str) -> Participant | None
     return min(peers, key=lambda one: statistics.median(one.seconds[mode]), default=None)
 
 
+def _single(one: Participant, participants: list[Participant]) -> Participant | None:
+    """Of our rows in low precision, the same caller in float32."""
+    same = (
+        other
+        for other in participants
+        if other.entry.ours and other.entry.worker == one.entry.worker and other.entry.dtype == "f32"
+    )
+    return next(same, None) if one.entry.ours and one.entry.dtype != "f32" else None
+
+
 def _row(one: Participant, mode: str, measured: Measured, best: Participant | None, probe: Probe) -> dict:
     seconds = statistics.median(one.seconds[mode])
     flops = measured.shape.flops(mode)
     floor = flops / probe.peak(one.entry.dtype)
+    single = _single(one, measured.participants)
     return {
         "shape": measured.shape.name,
         "mode": mode,
@@ -40,6 +51,7 @@ def _row(one: Participant, mode: str, measured: Measured, best: Participant | No
         "floor_seconds": floor,
         "share_of_floor": floor / seconds,
         "times_best_peer": None if best is None else paired(best.seconds[mode], one.seconds[mode]),
+        "times_own_f32": None if single is None else paired(single.seconds[mode], one.seconds[mode]),
         "peak_extra_bytes": one.memory[mode],
         "relative_errors": one.errors,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .shapes import BACKWARD, FORWARD
 
 MODE_NAMES = {FORWARD: "forward", BACKWARD: "forward + backward"}
-_COLUMNS = ("participant", "time", "spread", "GFLOP/s", "of floor", "x best peer", "extra memory")
+_COLUMNS = ("participant", "time", "spread", "GFLOP/s", "of floor", "x best peer", "x own f32", "extra memory")
 
 
 def duration(seconds: float) -> str:
@@ -46,6 +46,7 @@ def _cells(row: dict) -> tuple[str, ...]:
         f"{row['flops_per_second'] / 1e9:.1f}",
         f"{row['share_of_floor']:.1%}",
         "-" if times is None else f"{times:.2f}",
+        "-" if row["times_own_f32"] is None else f"{row['times_own_f32']:.2f}",
         size(row["peak_extra_bytes"]),
     )
 
