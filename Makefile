@@ -1,6 +1,7 @@
 # make demo     build, then train a language model with a large vocabulary on real text
 # make examples a model on real data in PyTorch, JAX, TensorFlow and MindSpore, each beside the framework's own loss
 # make bench    beside TensorFlow, JAX, PyTorch and MindSpore; writes benches/results/
+# make bench-gpu-peers  the fused losses that `python3 -m benches.gpu` has beside ours, to be carried to a GPU
 # make test     everything that can be checked, against real peers
 # make soak     random calls, CASES=100000 of them, each beside float64; ENGINE=cuda on the emulated driver
 # make build    the shared library: target/release/libsampled_softmax.so
@@ -35,7 +36,7 @@ export PYTHONPATH := bindings/python
 export SAMPLED_SOFTMAX_LIB := $(CURDIR)/$(LIBRARY)
 export SAMPLED_SOFTMAX_CACHE_DIR := $(CURDIR)/build/cache
 
-.PHONY: build install wheel demo examples bench test lint format header environments clean emu emu-path emu-test mutants sanitize churn soak audit third-party fuzz
+.PHONY: build install wheel demo examples bench bench-gpu-peers test lint format header environments clean emu emu-path emu-test mutants sanitize churn soak audit third-party fuzz
 
 build:
 	cargo build --release --locked
@@ -64,6 +65,13 @@ examples: build environments
 bench: build
 	sh tests/environments.sh frameworks mindspore
 	$(VENV)-frameworks/bin/python -m benches $(ARGS)
+
+# Peers of `python3 -m benches.gpu`, to be carried to a machine without network: pure Python, a few MiB.
+bench-gpu-peers:
+	rm -rf build/peers
+	python3 -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --only-binary :all: \
+		--target build/peers --requirement benches/gpu/requirements.txt
+	test $$(du -sm build/peers | cut -f1) -lt 64
 
 test: build wheel environments emu emu-test
 	$(MAKE) --silent -C tests/emu test ASAN=1

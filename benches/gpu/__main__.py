@@ -1,10 +1,12 @@
 """`python3 -m benches.gpu [--rounds N] [--seconds S] [--shapes a1,c2] [--out FOLDER] [--smoke]`
 
 For every shape and type: the time of forward, backward and forward_backward through the C
-ABI, of PyTorch eager, torch.compile and a chunked cuBLAS form on the same candidates, as
-medians of interleaved rounds; the floor from the matrix rate and the copy bandwidth
+ABI, of PyTorch eager, torch.compile and a chunked cuBLAS form on the same candidates, of
+Cut Cross-Entropy and Liger on gathered rows and over all classes, as medians of interleaved
+rounds; the floor from the matrix rate, the copy bandwidth and the rate of exponentials
 measured in the same run; the peak extra memory. Prints a table and writes gpu.json and
-gpu.png. `--smoke` runs two tiny shapes on the emulated device and writes nothing.
+gpu.png; who is absent is named there with the reason. `--smoke` runs two tiny shapes on the
+emulated device and writes nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from typing import Any
 import torch
 from device import EMULATED, TORCH, compute_capability, driver_version
 
-from . import ROOT
+from . import ROOT, fused
 from .ours import DTYPES, VARIANTS, Ours, problem_of
 from .peers import Given, participants
 from .report import plot, print_table
 from .shapes import SHAPES, SMOKE, Shape
-from .timing import copy_bandwidth, matrix_rate, medians, peak_memory
+from .timing import copy_bandwidth, exponential_rate, matrix_rate, medians, peak_memory
 
 
 def machine() -> dict[str, Any]:
@@ -36,16 +38,17 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "matrix_operations_per_second": rates,
         "copy_bytes_per_second": copy_bandwidth(TORCH),
+        "exponentials_per_second": exponential_rate(TORCH),
     }
 
 
 def floor(shape: Shape, dtype: str, ceilings: dict[str, Any]) -> float:
     """Seconds below which no form of the step can be: 6 N S d at the tensor cores' bf16
-    rate (three times that for float32 by bf16 halves), or the bytes."""
+    rate (three times that for float32 by bf16 halves), the bytes, or an exponential a logit."""
     products = 1 if dtype == "bf16" else 3
     arithmetic = products * shape.operations / ceilings["matrix_operations_per_second"]["bf16"]
     moving = shape.compulsory_bytes(2 if dtype == "bf16" else 4) / ceilings["copy_bytes_per_second"]
-    return max(arithmetic, moving)
+    return max(arithmetic, moving, shape.exponentials / ceilings["exponentials_per_second"])
 
 
 def measure(shape: Shape, dtype: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -64,10 +67,25 @@ def measure(shape: Shape, dtype: str, arguments: argparse.Namespace) -> dict[str
         steps[f"{name} forward_backward"] = both
         if forward is not None:
             steps[f"{name} forward"] = forward
+    others, absent = fused.participants(given, exact=shape.exact)
+    for name, step in others.items():
+        if reason := fused.failure(step):
+            absent[name] = reason
+            continue
+        memory[name] = peak_memory(step)
+        steps[f"{name} forward_backward"] = step
     seconds = medians(steps, arguments.rounds, arguments.seconds)
     for one in ours.values():
         one.close()
-    return {"shape": vars(shape), "dtype": dtype, "seconds": seconds, "extra_bytes": memory}
+    rates = {name: shape.operations / time for name, time in seconds.items() if name.endswith("forward_backward")}
+    return {
+        "shape": vars(shape),
+        "dtype": dtype,
+        "seconds": seconds,
+        "operations_per_second": rates,
+        "extra_bytes": memory,
+        "absent": absent,
+    }
 
 
 def main() -> None:

@@ -61,6 +61,21 @@ def copy_bandwidth(device: torch.device) -> float:
     return 2.0 * 4 * count / seconds
 
 
+def exponential_rate(device: torch.device) -> float:
+    """Exponentials a second in a kernel that does little else."""
+    chain, count = 64, (1 << 24) if device.type == "cuda" else 1 << 12
+
+    @torch.compile(dynamic=False)
+    def kernel(x: torch.Tensor) -> torch.Tensor:
+        for _ in range(chain):
+            x = torch.exp2(-x)
+        return x
+
+    x = torch.rand(count, device=device)
+    seconds = medians({"exp2": lambda: kernel(x)}, rounds=5, seconds=0.05)["exp2"]
+    return chain * count / seconds
+
+
 def peak_memory(step: Step) -> int:
     """Bytes that PyTorch takes at most during a call, beyond what it held before."""
     if not torch.cuda.is_available():
