@@ -11,11 +11,14 @@ pub struct Accuracy {
     pub products: f64,
     /// Of probabilities and rows as they enter the gradients' products.
     pub factors: f64,
+    /// Below this, a probability is lost as it enters them, and one that was scaled so that
+    /// the largest is 2^14, 2^-14 of that.
+    pub least: f64,
 }
 
 impl Accuracy {
     /// All in the loss's type.
-    pub const FULL: Accuracy = Accuracy { products: 0.0, factors: 0.0 };
+    pub const FULL: Accuracy = Accuracy { products: 0.0, factors: 0.0, least: 0.0 };
 
     /// What the CUDA engine multiplies with, and what that rounds: bfloat16 and float16
     /// products are exact, and what enters the gradients' products is rounded to these
@@ -24,10 +27,10 @@ impl Accuracy {
         let two = |exponent: i32| 2f64.powi(exponent);
         match (case.precision, case.types.inputs, case.types.weights) {
             (SSL_PRECISION_IEEE, ..) => Accuracy::FULL,
-            (_, BF16, BF16) => Accuracy { products: 0.0, factors: two(-8) },
-            (_, F16, F16) => Accuracy { products: 0.0, factors: two(-10) },
-            (SSL_PRECISION_TF32, ..) => Accuracy { products: two(-9), factors: two(-9) },
-            _ => Accuracy { products: two(-15), factors: two(-15) },
+            (_, BF16, BF16) => Accuracy { factors: two(-8), ..Accuracy::FULL },
+            (_, F16, F16) => Accuracy { factors: two(-10), least: two(-25), ..Accuracy::FULL },
+            (SSL_PRECISION_TF32, ..) => Accuracy { products: two(-9), factors: two(-9), least: 0.0 },
+            _ => Accuracy { products: two(-15), factors: two(-15), least: 0.0 },
         }
     }
 }
@@ -50,4 +53,13 @@ pub fn smallest(dtype: u32) -> f64 {
         F16 => 2.0_f64.powi(-24),
         _ => 2.0_f64.powi(-133),
     }
+}
+
+pub const CONFIDENCE: f64 = 6.0;
+
+/// The error of a sum in unit roundoffs of its terms' sizes (tolerance.rs says why). A
+/// term comes up to `copies` times, and these round alike.
+pub fn growth(terms: usize, copies: usize) -> f64 {
+    let (terms, copies) = (terms as f64, copies.max(1) as f64);
+    terms.min(CONFIDENCE * (terms * copies).sqrt()) + 1.0
 }

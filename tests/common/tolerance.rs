@@ -38,10 +38,8 @@
 
 use sampled_softmax::abi::*;
 
-use super::accuracy::{Accuracy, both_roundings, smallest};
+use super::accuracy::{Accuracy, CONFIDENCE, both_roundings, growth, smallest};
 use super::{BF16, Case, F64, unit_roundoff};
-
-const CONFIDENCE: f64 = 6.0;
 
 /// What every output may be off by, in the shape of the reference's solution; rounding
 /// to the output's dtype comes on top (`accuracy::rounding`).
@@ -57,12 +55,6 @@ pub struct Tolerances {
 /// |value|; 0 where it is not finite, for what comes of it is compared as it is.
 fn finite_size(value: f64) -> f64 {
     if value.is_finite() { value.abs() } else { 0.0 }
-}
-
-/// Of a sum in which a term comes up to `copies` times, whose roundings are alike.
-fn growth(terms: usize, copies: usize) -> f64 {
-    let (terms, copies) = (terms as f64, copies.max(1) as f64);
-    terms.min(CONFIDENCE * (terms * copies).sqrt()) + 1.0
 }
 
 /// One term of a row's normaliser.
@@ -124,6 +116,9 @@ impl Tolerances {
         };
         // Sums of sizes, and how many terms they have, for what is summed over rows.
         let mut sizes = Sizes::new(case);
+        let scale_of = |row: usize| case.sample_weight(row).abs() * share * upstream(case, row);
+        let largest = (0..case.rows).filter(|&row| !case.is_ignored(row)).map(scale_of).fold(0.0, f64::max);
+        let lost_of_largest = accuracy.least * 2.0_f64.powi(-14) * largest;
         for row in (0..case.rows).filter(|&row| !case.is_ignored(row)) {
             let weight = case.sample_weight(row).abs();
             if weight == 0.0 {
@@ -140,7 +135,8 @@ impl Tolerances {
             let scale = weight * share * upstream(case, row);
             if scale != 0.0 {
                 let slopes = terms.slopes(&columns, &spread, scale);
-                terms.add_gradients(row, &slopes, &mut result, &mut sizes);
+                let lost = [accuracy.least * scale, lost_of_largest];
+                terms.add_gradients(row, &slopes, lost, &mut result, &mut sizes);
             }
         }
         terms.finish_weights(&sizes, &mut result);
@@ -394,7 +390,15 @@ impl Terms<'_> {
         label_slopes.chain(sampled_slopes).collect()
     }
 
-    fn add_gradients(&self, row: usize, slopes: &[Slope], result: &mut Tolerances, sizes: &mut Sizes) {
+    /// `lost` is how much of a slope may be on its way into d_inputs, and into the others.
+    fn add_gradients(
+        &self,
+        row: usize,
+        slopes: &[Slope],
+        lost: [f64; 2],
+        result: &mut Tolerances,
+        sizes: &mut Sizes,
+    ) {
         let dim = self.case.dim;
         let input = &self.case.inputs[row * dim..][..dim];
         let d_inputs = &mut result.d_inputs[row * dim..][..dim];
@@ -407,15 +411,15 @@ impl Terms<'_> {
             let weight_sizes = &mut sizes.d_weights[class * dim..][..dim];
             for k in 0..dim {
                 let (weight, input) = (finite_size(weights[k]), finite_size(input[k]));
-                d_inputs[k] += (error + sum * size) * weight + self.tiny + self.flushed * size;
-                d_weights[k] += error * input + self.tiny + self.flushed * size;
+                d_inputs[k] += (error + lost[0] + sum * size) * weight + self.tiny + self.flushed * size;
+                d_weights[k] += (error + lost[1]) * input + self.tiny + self.flushed * size;
                 weight_sizes[k] += size * input;
                 if candidate {
                     rounded[k].add(size * weight);
                     sizes.rounded[class * dim + k].add(size * input);
                 }
             }
-            result.d_biases[*class] += error + self.tiny;
+            result.d_biases[*class] += error + lost[1] + self.tiny;
             sizes.d_biases[*class] += size;
             sizes.terms[*class] += 1;
         }
