@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SONAME, absent, run
+from conftest import ROOT, SONAME, VERSION, absent, run
 
 CONSUMER = ROOT / "tests" / "c" / "consumer"
 INSTALL = ROOT / "bindings" / "c" / "install.sh"
@@ -53,7 +53,7 @@ def test_installing_again_replaces(library_path: Path, tmp_path: Path) -> None:
     for _ in range(2):
         run(["sh", INSTALL, library_path, tmp_path])
     names = sorted(path.name for path in (tmp_path / "lib").iterdir())
-    assert names == ["cmake", "libsampled_softmax.so", SONAME, f"{SONAME}.1.0", "pkgconfig"]
+    assert names == ["cmake", "libsampled_softmax.so", SONAME, f"libsampled_softmax.so.{VERSION}", "pkgconfig"]
 
 
 @pytest.mark.parametrize(("arguments", "says"), [(["relative"], "absolute"), ([], "usage")])

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, VERSION
 
 PACKAGE = ROOT / "bindings" / "python" / "sampled_softmax"
 FILE_NAME = "libsampled_softmax.so"
@@ -81,12 +81,12 @@ def build_impostor(folder: Path, version: int, left_out: str = "") -> Path:
 
 def test_environment_names_the_library(installed: Path, library_path: Path) -> None:
     status, output = importing(installed, str(library_path))
-    assert (status, output.strip()) == (0, "0.1.0")
+    assert (status, output.strip()) == (0, VERSION)
 
 
 def test_library_beside_the_package_is_found(installed: Path, library_path: Path) -> None:
     (installed / "sampled_softmax" / FILE_NAME).symlink_to(library_path)
-    assert importing(installed) == (0, "0.1.0\n")
+    assert importing(installed) == (0, f"{VERSION}\n")
 
 
 def test_release_build_of_the_source_tree_is_found(tmp_path: Path, library_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_release_build_of_the_source_tree_is_found(tmp_path: Path, library_path:
     release = tmp_path / "tree" / "target" / "release"
     release.mkdir(parents=True)
     (release / FILE_NAME).symlink_to(library_path)
-    assert importing(site) == (0, "0.1.0\n")
+    assert importing(site) == (0, f"{VERSION}\n")
 
 
 def test_package_directory_comes_before_the_source_tree_and_the_environment_before_both(
@@ -109,7 +109,7 @@ def test_package_directory_comes_before_the_source_tree_and_the_environment_befo
     status, output = importing(site)
     assert status != 0
     assert f"{beside} cannot be loaded" in output
-    assert importing(site, str(library_path)) == (0, "0.1.0\n")
+    assert importing(site, str(library_path)) == (0, f"{VERSION}\n")
 
 
 def test_failure_names_every_place_that_was_looked_at(installed: Path) -> None:
@@ -153,7 +153,7 @@ def test_named_library_that_is_missing_is_an_error_even_if_another_is_there(
 
 @pytest.mark.parametrize(
     ("version", "acceptable"),
-    [(0x000100, True), (0x000105, True), (0x000200, True), (0x000000, False), (0x010100, False)],
+    [(0x000200, True), (0x000205, True), (0x000300, True), (0x000100, False), (0x010200, False)],
 )
 def test_library_of_the_same_major_and_no_older_minor_is_accepted(
     installed: Path, tmp_path: Path, version: int, acceptable: bool
@@ -162,10 +162,10 @@ def test_library_of_the_same_major_and_no_older_minor_is_accepted(
     assert (status == 0) == acceptable, output
     if not acceptable:
         shown = f"{version >> 16}.{version >> 8 & 255}.{version & 255}"
-        assert f"its version is {shown}, and this package needs 0.1" in output
+        assert f"its version is {shown}, and this package needs 0.2" in output
 
 
 def test_library_that_lacks_a_function_is_refused_by_name(installed: Path, tmp_path: Path) -> None:
-    status, output = importing(installed, str(build_impostor(tmp_path, 0x000100, left_out="ssl_sample")))
+    status, output = importing(installed, str(build_impostor(tmp_path, 0x000200, left_out="ssl_sample")))
     assert status != 0
     assert "it does not export ssl_sample" in output

@@ -34,7 +34,7 @@ from .samplers import (
     uniform_candidate_sampler,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "SGD",
