@@ -8,6 +8,7 @@ mod accuracy;
 mod buffer;
 mod call;
 mod case;
+mod class_sums;
 mod compare;
 pub mod drawing;
 pub mod driver;

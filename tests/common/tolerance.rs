@@ -38,8 +38,9 @@
 
 use sampled_softmax::abi::*;
 
-use super::accuracy::{Accuracy, CONFIDENCE, both_roundings, growth, smallest};
-use super::{BF16, Case, F64, unit_roundoff};
+use super::accuracy::{Accuracy, both_roundings, growth, smallest};
+use super::class_sums::{ClassSums, Rounded};
+use super::{BF16, Case, F64};
 
 /// What every output may be off by, in the shape of the reference's solution; rounding
 /// to the output's dtype comes on top (`accuracy::rounding`).
@@ -115,7 +116,7 @@ impl Tolerances {
             d_biases: vec![0.0; case.classes],
         };
         // Sums of sizes, and how many terms they have, for what is summed over rows.
-        let mut sizes = Sizes::new(case);
+        let mut sizes = ClassSums::new(case);
         let scale_of = |row: usize| case.sample_weight(row).abs() * share * upstream(case, row);
         let largest = (0..case.rows).filter(|&row| !case.is_ignored(row)).map(scale_of).fold(0.0, f64::max);
         let lost_of_largest = accuracy.least * 2.0_f64.powi(-14) * largest;
@@ -144,45 +145,6 @@ impl Tolerances {
             result.loss = vec![result.loss.iter().sum()];
         }
         result
-    }
-}
-
-/// Sums over rows of |slope value|, and their lengths.
-struct Sizes {
-    d_weights: Vec<f64>,
-    /// Of the candidates alone.
-    rounded: Vec<Rounded>,
-    d_biases: Vec<f64>,
-    terms: Vec<usize>,
-}
-
-impl Sizes {
-    fn new(case: &Case) -> Sizes {
-        Sizes {
-            d_weights: vec![0.0; case.classes * case.dim],
-            rounded: vec![Rounded::default(); case.classes * case.dim],
-            d_biases: vec![0.0; case.classes],
-            terms: vec![0; case.classes],
-        }
-    }
-}
-
-/// Sums of |slope value| and of its square, where slopes are rounded to bfloat16.
-#[derive(Clone, Copy, Default)]
-struct Rounded {
-    sizes: f64,
-    squares: f64,
-}
-
-impl Rounded {
-    fn add(&mut self, size: f64) {
-        self.sizes += size;
-        self.squares += size * size;
-    }
-
-    fn error(self, copies: usize) -> f64 {
-        let likely = CONFIDENCE * (self.squares * copies.max(1) as f64).sqrt();
-        unit_roundoff(BF16) * self.sizes.min(likely)
     }
 }
 
@@ -397,7 +359,7 @@ impl Terms<'_> {
         slopes: &[Slope],
         lost: [f64; 2],
         result: &mut Tolerances,
-        sizes: &mut Sizes,
+        sizes: &mut ClassSums,
     ) {
         let dim = self.case.dim;
         let input = &self.case.inputs[row * dim..][..dim];
@@ -429,7 +391,7 @@ impl Terms<'_> {
         }
     }
 
-    fn finish_weights(&self, sizes: &Sizes, result: &mut Tolerances) {
+    fn finish_weights(&self, sizes: &ClassSums, result: &mut Tolerances) {
         for (class, &terms) in sizes.terms.iter().enumerate() {
             let sum = growth(terms, self.copies[class]) * self.u + self.accuracy.factors;
             result.d_biases[class] += sum * sizes.d_biases[class];
