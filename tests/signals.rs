@@ -177,6 +177,13 @@ fn assert_storms_change_nothing(backend: u32) {
 fn interrupted_calls_give_the_same_bits() {
     let test = interrupted_calls_give_the_same_bits;
     in_own_process(test, "CPU", |_| {}, || assert_storms_change_nothing(SSL_BACKEND_CPU));
+    // Kernels are compiled, written to the cache and read from it meanwhile.
+    let cache = std::env::temp_dir().join(format!("sampled-softmax-storm-{}", std::process::id()));
+    for part in ["CUDA, compiling", "CUDA, from the cache"] {
+        let settings = [("SAMPLED_SOFTMAX_CACHE_DIR", cache.to_str().unwrap())];
+        emulated(test, part, &settings, || assert_storms_change_nothing(SSL_BACKEND_CUDA));
+    }
+    let _ = fs::remove_dir_all(cache);
 }
 
 #[test]
