@@ -53,6 +53,8 @@ struct Control {
     float unscale_classes;
     i64 num_heads;            // distinct candidate classes
     i64 num_new;              // distinct labels that are no candidate
+    u32 finished_blocks;      // of finish_rows
+    u32 pad;
 };
 
 // What a draw leaves beside the ids, in pinned host memory. A draw of the host that failed leaves ids of
@@ -134,23 +136,22 @@ struct ProductArgs {
     float* out;                // [rows, dim]
 };
 
-// ---- columns.cuh, rows.cuh: what is made ready before ------------------------------------------
+// ---- what is made ready before: begin.cuh, prepare.cuh and their parts --------------------------------
 
-// keys: key[i] = class << index_bits | i, for sorting; ~0 where there is no class (a label of a dead
-// or bad row, an id out of range, i >= count).
+// keys: key[i] = class << index_bits | i, sorted in runs of SORT_BLOCK; ~0 where there is none: i >= count, or one of
+// the num_true of its row is ignored or out of range. Labels of other rows without a gradient have keys: nothing is
+// what they add.
 struct KeysArgs {
     const void* classes;   // [count]
-    int dtype;             // LabelsDtype
-    int index_bits;
-    i64 count, padded;     // keys has `padded` elements, a power of two
-    i64 num_classes;
-    const unsigned char* state;  // RowState of row i / num_true; NULL: all take part
-    i64 num_true;
+    int dtype, index_bits; // dtype: LabelsDtype
+    i64 count, padded;     // keys has `padded` elements, a power of two; 0: there is nothing to do
+    i64 num_classes, num_true;  // num_true: 1 for candidates
+    i64 ignore_index;
+    int has_ignore_index, ascending;  // ascending: 1, the classes are known to
     u64* keys;
-    Control* control;      // ids out of range are reported here where `state` is NULL
 };
 
-// sort_block, sort_step, sort_merge: a bitonic sort of `count` keys, a power of two.
+// sort_block, and then sort_step and sort_merge: a bitonic sort of `count` keys, a power of two.
 struct SortArgs {
     u64* keys;
     i64 count, run, distance;  // run: length of the sorted runs being merged; distance: of the pairs
@@ -185,8 +186,24 @@ struct PackArgs {
     void* out[2];
 };
 
-// begin: clears `control` (scale_rows is always 2^15, for those who need it), takes over the status of the
-// draw, finds the normaliser (a sum in a fixed order).
+// true_counts: Q of every label under the distribution the candidates were drawn from.
+struct TrueCountsArgs {
+    const void* labels;
+    int labels_dtype, has_ignore_index;
+    i64 ignore_index;
+    i64 count, num_classes, num_sampled;
+    int sampler;               // SSL_SAMPLER_UNIFORM, _LOG_UNIFORM, _FIXED_UNIGRAM or _ALL
+    int rule;                  // 0: S p (replacement); 1: S p where info->tries is S, else -expm1(tries log1p(-p));
+                               // 2: `constant`
+    double constant;
+    const double* probabilities;  // [C], FIXED_UNIGRAM
+    const DrawInfo* info;      // in pinned host memory
+    void* counts;              // [count]
+    int counts_double, pad;
+};
+
+// begin: makes the keys and the counts, clears `control` (scale_rows is always 2^15, for those who need it), takes over
+// the status of the draw, finds the normaliser (a sum in a fixed order).
 struct BeginArgs {
     Tensor sample_weights;     // [N] float32
     const void* labels;        // [N, T]
@@ -195,6 +212,8 @@ struct BeginArgs {
     i64 rows, num_true;
     int mean, pad;             // 1: reduction mean
     const DrawInfo* info;      // NULL: the candidates were not drawn in this call
+    KeysArgs candidates, label_keys;
+    TrueCountsArgs true_counts;  // of no labels where they were not drawn in this call
     Control* control;
 };
 
@@ -218,42 +237,72 @@ struct RowsArgs {
     Control* control;
 };
 
+// How many of the flagged elements of a list come before each: in its block of RANK_BLOCK, and in blocks before.
+struct Ranks {
+    u32* within;               // [count + 1]
+    u32* before;               // [rank_blocks(count)]
+};
+
+// index: hits of the columns, for the pass in which classes are rows, and the rows that classes have in the sparse
+// gradient. list[i] is the row of the i-th sorted label (a row that repeats a label stands there as often); begin and
+// end [S] the ranges of each column's class, empty where the column is off. heads counts the distinct candidates, news
+// the distinct labels that are no candidate. sum_ranks fills in `before` and `num_rows`.
+struct IndexArgs {
+    const u64* keys;           // [S]
+    const u64* label_keys;     // [labels], ascending
+    i64 labels, num_true;
+    int num_sampled, index_bits, label_bits, pad;
+    u32* list;                 // NULL: hits are not masked
+    u32 *begin, *end;
+    Ranks heads, news;
+    Control* control;
+    i64* num_rows;             // the caller's; NULL for dense
+};
+
+// prepare: all of these, each by blocks of its own.
+struct PrepareArgs {
+    ColumnsArgs columns;
+    RowsArgs rows;
+    PackArgs pack;
+    IndexArgs index;
+    i64 column_blocks, row_blocks, pack_blocks;  // what is left is the index's
+};
+
 // ---- loss.cuh ---------------------------------------------------------------------------------------
 
-// finish_rows: from partials (or, in backward, the log-sum-exp that was kept) to the loss and what the
-// gradients need. With upstream g (weight and normaliser included), r_t = p_t / (p_t + floor), A = mean r_t:
+// What some rows add to the batch: the sum of their losses times weights, the largest finite |coefficient|, whether
+// one is bad.
+struct RowTotals {
+    double loss;
+    float largest;
+    u32 bad;
+};
+
+// finish_rows: from partials (or, in backward, the log-sum-exp that was kept) to the loss and what the gradients need.
+// With upstream g (weight and normaliser included), r_t = p_t / (p_t + floor), A = mean r_t:
 //   row_add = -lse log2(e) rounded to float32; coefficient = g A exp2(what the rounding left)
 //   part_factor[split] = g A exp2(m - lse log2(e))      ONLINE only
 //   d_true[t] = g (A p_t - r_t / T)
+// and from all rows to the loss as the caller wants it, the scales of 16-bit probabilities and the device status.
 struct FinishRowsArgs {
     const float2* partial;     // [splits, N]; NULL in backward
     int splits, online;
     const double* true_logits;
-    const unsigned char* state;
+    unsigned char* state;      // bad candidates make every row bad that is not dead
     i64 rows, num_true;
     double floor;
     Tensor sample_weights;
     const float* grad_output;  // NULL: 1
     int grad_stride, gradients;  // gradients: 0, none are wanted
+    int reduction;             // SSL_REDUCTION_*
+    int half;                  // 1: P is stored in float16 and needs scales
     double* lse;               // [N], the caller's: written in forward where not NULL, read in backward
-    double* row_loss;          // [N]; NULL in backward
+    float* loss;               // [N] or [1]; NULL in backward
     float* row_add;            // [N]
     float* coefficient;        // [N]
     float* part_factor;        // [splits, N]
     float* d_true;             // [N, T]
-    const Control* control;
-};
-
-// reduce: the loss as the caller wants it, the scales of 16-bit probabilities, the device status.
-struct ReduceArgs {
-    const double* row_loss;    // [N]; NULL in backward
-    const unsigned char* state;
-    const float* coefficient;  // [N]; NULL where no gradients are wanted
-    Tensor sample_weights;
-    i64 rows;
-    int reduction;             // SSL_REDUCTION_*
-    int half;                  // 1: P is stored in float16 and needs scales
-    float* loss;
+    RowTotals* totals;         // [blocks]
     u32* device_status;        // NULL: not wanted
     Control* control;
 };
@@ -279,46 +328,16 @@ struct DInputsArgs {
     int out_dtype, pad;
 };
 
-// class_hits: hits of the columns, for the pass in which classes are rows. list[i] is the row of the i-th
-// sorted label (a row that repeats a label stands there as often); begin and end [S] the ranges of each
-// column's class, empty where the column is off.
-struct ClassHitsArgs {
-    const u64* label_keys;     // [labels], ascending
-    i64 labels, num_true;
-    int label_bits, index_bits;
-    const u64* keys;           // [S]
-    int num_sampled, pad;
-    u32* list;
-    u32* begin;
-    u32* end;
-};
-
-// merge_flags, then merge_index: which row of the sparse gradient each class has. heads[j] and news[i] count
-// the distinct candidates before column j and the distinct labels that are no candidate before sorted label
-// i. merge_flags leaves 1 there for what counts and 0 for the rest, merge_index sums up.
-struct MergeIndexArgs {
-    const u64* keys;
-    const u64* label_keys;
-    i64 labels;
-    int num_sampled, index_bits, label_bits, pad;
-    u32* heads;                // [S + 1]
-    u32* news;                 // [labels + 1]
-    Control* control;
-    i64* num_rows;             // the caller's; NULL for dense
-};
-
 // merge_pieces, then merge_rows: the gradients of weights and biases, one row a class that has any: the
 // column's parts and the labels' shares d_true[place] * inputs[place / T]. merge_pieces sums MERGE_PIECE
-// sorted labels wherever all of them are one class, so that no class is one block's work; it is
-// launched where d_weights is wanted and there is a whole piece.
+// sorted labels wherever all of them are one class, so that no class is one block's work.
 constexpr int MERGE_PIECE = 64;
 struct MergeRowsArgs {
     const u64* keys;
     const u64* label_keys;
     i64 labels, num_true;
     int num_sampled, index_bits, label_bits, sparse;
-    const u32* heads;
-    const u32* news;
+    Ranks heads, news;
     const float* parts;        // [splits, S, padded_dim]; NULL where d_weights is
     const float* sums;         // [sum_parts, S]; NULL where d_biases is
     float* pieces;             // [labels / MERGE_PIECE, padded_dim]; NULL where d_weights is
@@ -351,29 +370,19 @@ struct UpdateRowsArgs {
     float* biases_state;       // [C]
 };
 
+// shares: ranks, pieces and d_inputs, each by blocks of its own.
+struct SharesArgs {
+    IndexArgs index;
+    MergeRowsArgs merge;
+    DInputsArgs d_inputs;
+    i64 rank_blocks, piece_blocks;  // what is left is d_inputs'
+};
+
 // add_sums: total[c] (+)= sum_i parts[i, c]: the bias sums of one chunk of rows.
 struct AddSumsArgs {
     const float* parts;        // [count, cols]
     float* total;              // [cols]
     int count, cols, accumulate, pad;
-};
-
-// ---- sampling.cuh ---------------------------------------------------------------------------------------
-
-// true_counts: Q of every label under the distribution the candidates were drawn from.
-struct TrueCountsArgs {
-    const void* labels;
-    int labels_dtype, has_ignore_index;
-    i64 ignore_index;
-    i64 count, num_classes, num_sampled;
-    int sampler;               // SSL_SAMPLER_UNIFORM, _LOG_UNIFORM, _FIXED_UNIGRAM or _ALL
-    int rule;                  // 0: S p (replacement); 1: S p where info->tries is S, else -expm1(tries log1p(-p));
-                               // 2: `constant`
-    double constant;
-    const double* probabilities;  // [C], FIXED_UNIGRAM
-    const DrawInfo* info;      // in pinned host memory
-    void* counts;              // [count]
-    int counts_double, pad;
 };
 
 // ---- draw.cuh -----------------------------------------------------------------------------------------------

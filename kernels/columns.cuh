@@ -5,7 +5,7 @@
 // Softmax cannot tell k copies of a class from one whose 1/Q is the sum of theirs:
 // sum_k exp(z - ln Q_k) = exp(z + ln(sum_k 1/Q_k)).
 //
-// Launches (P = row_threads(padded_dim), see convert.cuh):
+// Parts of prepare.cuh; pack also by itself (P = row_threads(padded_dim), see convert.cuh):
 //   columns  ceil(num_sampled / (256 / P)) blocks of 256
 //   pack     ceil(rows / (256 / P)) blocks of 256
 #pragma once
@@ -50,8 +50,8 @@ DEV float column_offset(const ColumnsArgs& a, i64 column) {
     return (float)((bias + offset) * LOG2_OF_E);
 }
 
-DEV void columns_body(const ColumnsArgs& a) {
-    RowShare share = row_share(a.padded_dim);
+DEV void columns_body(const ColumnsArgs& a, i64 block) {
+    RowShare share = row_share(a.padded_dim, block);
     if (share.row < a.num_sampled) {
         bool on = is_first(a.keys, share.row, a.index_bits);
         i64 cls = class_of(a.keys[share.row], a.index_bits);
@@ -62,15 +62,15 @@ DEV void columns_body(const ColumnsArgs& a) {
     }
     int columns = ROW_BLOCK / row_threads(a.padded_dim);
     for (int local = warp_id(); local < columns; local += ROW_BLOCK / 32) {
-        i64 column = (i64)blockIdx.x * columns + local;
+        i64 column = block * columns + local;
         if (column >= a.num_sampled) break;
         float offset = column_offset(a, column);
         if (lane_id() == 0) a.col_add[column] = offset;
     }
 }
 
-DEV void pack_body(const PackArgs& a) {
-    RowShare share = row_share(a.padded_dim);
+DEV void pack_body(const PackArgs& a, i64 block) {
+    RowShare share = row_share(a.padded_dim, block);
     if (share.row >= a.rows) return;
     bool on = !a.factor || a.factor[share.row] != 0.f;
     for (int first = share.first; first < a.padded_dim; first += share.step) {
@@ -79,5 +79,4 @@ DEV void pack_body(const PackArgs& a) {
     }
 }
 
-#define INSTANTIATE_columns() ENTRY(columns, ColumnsArgs, ROW_BLOCK, 4, columns_body(args))
-#define INSTANTIATE_pack() ENTRY(pack, PackArgs, ROW_BLOCK, 4, pack_body(args))
+#define INSTANTIATE_pack() ENTRY(pack, PackArgs, ROW_BLOCK, 4, pack_body(args, blockIdx.x))

@@ -16,17 +16,16 @@ DEV int row_threads(int dim) {
     return eights <= 1 ? 1 : 1 << (32 - __clz(eights - 1));
 }
 
-// A thread's share of the rows of its block: elements first .. first + 8 of `row`, then `step` further on.
+// A thread's share of the rows of block number `block`: elements first .. first + 8 of `row`, then `step` further on.
 struct RowShare {
     i64 row;
     int first, step;
 };
 
-DEV RowShare row_share(int dim) {
+DEV RowShare row_share(int dim, i64 block) {
     int threads = row_threads(dim);
     int local = (int)threadIdx.x / threads;
-    return {(i64)blockIdx.x * (ROW_BLOCK / threads) + local, ((int)threadIdx.x & (threads - 1)) * 8,
-            threads * 8};
+    return {block * (ROW_BLOCK / threads) + local, ((int)threadIdx.x & (threads - 1)) * 8, threads * 8};
 }
 
 struct Eight {

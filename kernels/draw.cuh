@@ -139,13 +139,13 @@ DEV i64 draw_more(const DrawArgs& a, i64 missing) {
     return tries;
 }
 
-constexpr int DRAW_OWN = 8;
+constexpr int DRAW_BLOCK = 1024, DRAW_OWN = 8;
 
 // The attempt with which the sample is complete; `attempts` and how many are missing where none is.
 DEV i64 last_attempt(const DrawArgs& a, u32* room, i64* found, i64& missing) {
     if (threadIdx.x == 0) *found = a.attempts;
     u32 done = 0;
-    for (i64 start = 0; start < a.attempts && done < (u32)a.num_sampled; start += REDUCTION_BLOCK * DRAW_OWN) {
+    for (i64 start = 0; start < a.attempts && done < (u32)a.num_sampled; start += DRAW_BLOCK * DRAW_OWN) {
         i64 first = start + (i64)threadIdx.x * DRAW_OWN;
         u32 mark[DRAW_OWN], sum = 0, total;
 #pragma unroll
@@ -171,7 +171,7 @@ DEV void draw_ids_body(const DrawArgs& a) {
     __syncthreads();
     // The marks serve again: how many of the sample there are before each sorted key.
     u32 done = 0, tries = 0;
-    for (i64 start = 0; start < a.attempts; start += REDUCTION_BLOCK * DRAW_OWN) {
+    for (i64 start = 0; start < a.attempts; start += DRAW_BLOCK * DRAW_OWN) {
         i64 first = start + (i64)threadIdx.x * DRAW_OWN;
         u32 taken[DRAW_OWN], sum = 0, total;
 #pragma unroll
@@ -193,7 +193,7 @@ DEV void draw_ids_body(const DrawArgs& a) {
         done += total;
     }
     __syncthreads();
-    for (i64 i = threadIdx.x; i < missing; i += REDUCTION_BLOCK) {
+    for (i64 i = threadIdx.x; i < missing; i += DRAW_BLOCK) {
         i64 cls = a.more[i], at = count_below(a.keys, a.attempts, first_key(cls + 1, a.index_bits));
         a.ids[i + (at < a.attempts ? a.marks[at] : done)] = cls;
     }
@@ -205,4 +205,4 @@ DEV void draw_ids_body(const DrawArgs& a) {
 
 #define INSTANTIATE_draw_keys() ENTRY(draw_keys, DrawArgs, 256, 1, draw_keys_body(args))
 #define INSTANTIATE_draw_firsts() ENTRY(draw_firsts, DrawArgs, 256, 1, draw_firsts_body(args))
-#define INSTANTIATE_draw_ids() ENTRY(draw_ids, DrawArgs, REDUCTION_BLOCK, 1, draw_ids_body(args))
+#define INSTANTIATE_draw_ids() ENTRY(draw_ids, DrawArgs, DRAW_BLOCK, 1, draw_ids_body(args))

@@ -1,10 +1,10 @@
-// From the splits' maxima and sums to the loss and what the gradients need (finish_rows), and the loss as the
-// caller wants it (reduce). All in float64: then a loss near 0 keeps its relative precision. Formulas and
-// special cases are those of forward_row and scale_row in src/backend/cpu/rows.rs.
+// From the splits' maxima and sums to the loss and what the gradients need: of each row, and from the rows the loss
+// as the caller wants it, the scales of 16-bit probabilities and the device status. All in float64: then a loss near 0
+// keeps its relative precision. Formulas and special cases are those of forward_row and scale_row in
+// src/backend/cpu/rows.rs.
 //
-// Launches:
-//   finish_rows  L = finish_lanes(splits, num_true) threads a row: ceil(rows * L / 256) blocks of 256
-//   reduce       1 block of 1024
+// Launch: finish_rows  L = finish_lanes(splits, num_true) threads a row: max(1, ceil(rows * L / 256)) blocks of 256.
+// The last of them to be done adds up what each has left, in the order of the rows.
 #pragma once
 #include "batch.cuh"
 #include "reduction.cuh"
@@ -68,8 +68,8 @@ DEV RowLoss row_loss(const FinishRowsArgs& a, i64 row, int lanes) {
     return result;
 }
 
-// The gradient of logit j is g (A p_j - [j is label t] r_t / T).
-DEV void finish_gradients(const FinishRowsArgs& a, i64 row, int lanes, bool live, double lse) {
+// The gradient of logit j is g (A p_j - [j is label t] r_t / T). Gives the row's coefficient.
+DEV float finish_gradients(const FinishRowsArgs& a, i64 row, int lanes, bool live, double lse) {
     const double* logits = a.true_logits + row * a.num_true;
     double weight = live ? row_weight(a.sample_weights, row) : 0;
     double gradient = live ? upstream(a.grad_output, a.grad_stride, row, weight, a.control->normaliser) : 0;
@@ -87,80 +87,91 @@ DEV void finish_gradients(const FinishRowsArgs& a, i64 row, int lanes, bool live
     double lse2 = !counts || lse == -infinity_double() ? 0 : lse * LOG2_OF_E;
     float row_add = (float)-lse2;
     double left = is_finite(row_add) ? -lse2 - (double)row_add : 0;
+    float coefficient = counts ? (float)(gradient * ratio * exp2(left)) : 0.f;
     if (lanes == 1 || lane_id() == 0) {
         a.row_add[row] = row_add;
-        a.coefficient[row] = counts ? (float)(gradient * ratio * exp2(left)) : 0.f;
+        a.coefficient[row] = coefficient;
     }
-    if (!a.online) return;
+    if (!a.online) return coefficient;
     each_of(a.splits, lanes, [&](i64 split) {
         i64 at = split * a.rows + row;
         a.part_factor[at] = counts ? (float)(gradient * ratio * exp2(a.partial[at].x - lse2)) : 0.f;
     });
+    return coefficient;
 }
 
-DEV void finish_rows_body(const FinishRowsArgs& a) {
-    int lanes = finish_lanes(a.splits, a.num_true);
-    i64 row = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / lanes;
-    // Whole warps leave where a row is a warp's.
-    if (row >= a.rows) return;
+// Loss times weight; a row that does not take part adds nothing, not even NaN.
+DEV double weighted_loss(const FinishRowsArgs& a, i64 row, int state, double loss) {
+    if (state == ROW_BAD) return not_a_number_double();
+    return state == ROW_LIVE ? row_weight(a.sample_weights, row) * loss : 0;
+}
+
+// Leaves all that belongs to one row, and gives what it adds to the batch.
+DEV RowTotals finish_row(const FinishRowsArgs& a, i64 row, int lanes) {
+    bool first = lanes == 1 || lane_id() == 0, spoilt = a.control->candidates_status != 0;
     int state = a.state[row];
+    // Candidates that are bad spoil every row that would have looked at them.
+    if (spoilt && state != ROW_DEAD) state = ROW_BAD;
     RowLoss result = {0, 0};
     if (state == ROW_LIVE) result = a.partial ? row_loss(a, row, lanes) : RowLoss{a.lse[row], 0};
     if (state == ROW_BAD) result = {not_a_number_double(), not_a_number_double()};
-    if (a.row_loss && (lanes == 1 || lane_id() == 0)) {
-        a.row_loss[row] = result.loss;
-        if (a.lse) a.lse[row] = result.lse;
-    }
-    if (a.gradients) finish_gradients(a, row, lanes, state == ROW_LIVE, result.lse);
+    float coefficient = a.gradients ? finish_gradients(a, row, lanes, state == ROW_LIVE, result.lse) : 0.f;
+    if (!first) return {0, 0, 0};
+    a.state[row] = (unsigned char)state;
+    double loss = a.loss ? weighted_loss(a, row, state, result.loss) : 0;
+    if (a.loss && a.lse) a.lse[row] = result.lse;
+    if (a.loss && a.reduction == REDUCTION_NONE) a.loss[row] = (float)(spoilt ? not_a_number_double() : loss);
+    float size = fabsf(coefficient);
+    return {loss, is_finite(size) ? size : 0.f, state == ROW_BAD};
 }
 
-// Loss times weight of one row; a row that does not take part adds nothing, not even NaN.
-DEV double weighted_loss(const ReduceArgs& a, i64 row) {
-    if (a.state[row] == ROW_BAD) return not_a_number_double();
-    if (a.state[row] != ROW_LIVE) return 0;
-    return row_weight(a.sample_weights, row) * a.row_loss[row];
+// ---- the batch ----------------------------------------------------------------------------------
+
+DEV RowTotals add_totals(const RowTotals& x, const RowTotals& y) {
+    return {x.loss + y.loss, fmaxf(x.largest, y.largest), x.bad | y.bad};
 }
 
-DEV void reduce_loss(const ReduceArgs& a, double* room) {
-    bool spoilt = a.control->candidates_status != 0;
-    double sum = 0;
-    u32 bad = 0;
-    for (i64 row = threadIdx.x; row < a.rows; row += REDUCTION_BLOCK) {
-        double loss = spoilt ? not_a_number_double() : weighted_loss(a, row);
-        if (a.reduction == REDUCTION_NONE) a.loss[row] = (float)loss;
-        bad |= a.state[row] == ROW_BAD;
-        sum += loss;
-    }
-    if (a.reduction == REDUCTION_NONE) return;
-    sum = block_sum(sum, room);
-    bad = block_max(bad, reinterpret_cast<u32*>(room));
-    double normaliser = a.control->normaliser;
-    double loss = normaliser == 0 && !bad ? 0 : sum * normaliser;
-    if (threadIdx.x == 0) a.loss[0] = (float)(spoilt ? not_a_number_double() : loss);
+DEV RowTotals block_totals(RowTotals own, double* room) {
+    own.loss = block_sum(own.loss, room);
+    own.largest = block_max(own.largest, reinterpret_cast<float*>(room));
+    own.bad = block_max(own.bad, reinterpret_cast<u32*>(room));
+    return own;
 }
 
 // The power of two that takes the largest |coefficient| to [2^14, 2^15), so that no probability times a
 // coefficient overflows float16; both it and its inverse are normal floats.
-DEV void reduce_scale(const ReduceArgs& a, float* room) {
-    float most = 0;
-    for (i64 row = threadIdx.x; row < a.rows; row += REDUCTION_BLOCK) {
-        float size = fabsf(a.coefficient[row]);
-        if (is_finite(size) && size > most) most = size;
-    }
-    most = block_max(most, room);
-    if (threadIdx.x || most == 0) return;
-    int exponent = (int)(float_bits(most) >> 23) - 127;
+DEV void set_scale(Control& control, float largest) {
+    if (largest == 0) return;
+    int exponent = (int)(float_bits(largest) >> 23) - 127;
     int shift = max(-126, min(126, 14 - exponent));
-    a.control->scale_classes = bits_float((u32)(127 + shift) << 23);
-    a.control->unscale_classes = bits_float((u32)(127 - shift) << 23);
+    control.scale_classes = bits_float((u32)(127 + shift) << 23);
+    control.unscale_classes = bits_float((u32)(127 - shift) << 23);
 }
 
-DEV void reduce_body(const ReduceArgs& a) {
+DEV void finish_batch(const FinishRowsArgs& a, const RowTotals& all) {
+    if (a.loss && a.reduction != REDUCTION_NONE) {
+        double normaliser = a.control->normaliser;
+        double loss = normaliser == 0 && !all.bad ? 0 : all.loss * normaliser;
+        a.loss[0] = (float)(a.control->candidates_status ? not_a_number_double() : loss);
+    }
+    if (a.half && a.gradients) set_scale(*a.control, all.largest);
+    if (a.device_status) *a.device_status = a.control->status;
+}
+
+DEV void finish_rows_body(const FinishRowsArgs& a) {
     SHARED_ARRAY(double, room, 32);
-    if (a.row_loss) reduce_loss(a, room);
-    if (a.half && a.coefficient) reduce_scale(a, reinterpret_cast<float*>(room));
-    if (threadIdx.x == 0 && a.device_status) *a.device_status = a.control->status;
+    int lanes = finish_lanes(a.splits, a.num_true);
+    i64 row = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / lanes;
+    // Whole warps pass by where a row is a warp's.
+    RowTotals own = {0, 0, 0};
+    if (row < a.rows) own = finish_row(a, row, lanes);
+    own = block_totals(own, room);
+    if (threadIdx.x == 0) a.totals[blockIdx.x] = own;
+    if (!is_last_block(&a.control->finished_blocks)) return;
+    RowTotals all = {0, 0, 0};
+    for (i64 i = threadIdx.x; i < gridDim.x; i += blockDim.x) all = add_totals(all, a.totals[i]);
+    all = block_totals(all, room);
+    if (threadIdx.x == 0) finish_batch(a, all);
 }
 
 #define INSTANTIATE_finish_rows() ENTRY(finish_rows, FinishRowsArgs, 256, 3, finish_rows_body(args))
-#define INSTANTIATE_reduce() ENTRY(reduce, ReduceArgs, REDUCTION_BLOCK, 1, reduce_body(args))

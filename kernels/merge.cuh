@@ -1,67 +1,16 @@
 // The gradients of weights and biases: candidates' and labels' rows summed into one row for each class,
 // written in ascending order or added into the parameters' own shape; update.cuh does something else with the
-// sums. The last kernels of a call that computes them (src/backend/cuda/gradients.rs), after the label keys are
-// sorted (sort.cuh).
+// sums. The last kernels of a call that computes them (src/backend/cuda/gradients.rs), by the ranks of index.cuh.
 //
-// The keys of both lists ascend, so a class's rank among all is how many distinct classes of either list lie
-// before it. A class's labels are cut at the multiples of MERGE_PIECE of the sorted list: whole pieces are
-// summed by blocks of their own, what is left at both ends by the class's own threads.
+// A class's labels are cut at the multiples of MERGE_PIECE of the sorted list: whole pieces are summed by blocks of
+// their own, what is left at both ends by the class's own threads.
 //
 // Launches (P = row_threads(dim), see convert.cuh):
-//   merge_flags   ceil(max(num_sampled, labels) / 256) blocks of 256
-//   merge_index   1 block of 1024
-//   merge_pieces  labels / MERGE_PIECE blocks of 256; not where that is 0 or d_weights NULL
+//   merge_pieces  a part of shares.cuh: labels / MERGE_PIECE blocks of 256; none where d_weights is NULL
 //   merge_rows    ceil((num_sampled + labels) / (256 / max(P, 32))) blocks of 256
 #pragma once
 #include "convert.cuh"
-#include "reduction.cuh"
-#include "sort.cuh"
-
-// ---- the index ----------------------------------------------------------------------------------
-
-DEV void merge_flags_body(const MergeIndexArgs& a) {
-    i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < a.num_sampled) a.heads[i] = is_first(a.keys, i, a.index_bits);
-    if (i >= a.labels) return;
-    bool is_new = is_first(a.label_keys, i, a.label_bits);
-    if (is_new) {
-        i64 cls = class_of(a.label_keys[i], a.label_bits);
-        i64 column = count_below(a.keys, a.num_sampled, first_key(cls, a.index_bits));
-        is_new = column == a.num_sampled || class_of(a.keys[column], a.index_bits) != cls;
-    }
-    a.news[i] = is_new;
-}
-
-// Replaces flags[0 .. count) by how many there are before each, and puts the total behind them.
-DEV i64 sum_flags(u32* flags, i64 count, u32* room) {
-    constexpr int OWN = 8;
-    u32 done = 0;
-    for (i64 start = 0; start < count; start += REDUCTION_BLOCK * OWN) {
-        i64 first = start + (i64)threadIdx.x * OWN;
-        u32 flag[OWN], sum = 0, total;
-#pragma unroll
-        for (int i = 0; i < OWN; i++) sum += flag[i] = first + i < count ? flags[first + i] : 0;
-        u32 before = done + block_sum_before(sum, room, total);
-#pragma unroll
-        for (int i = 0; i < OWN; i++) {
-            if (first + i < count) flags[first + i] = before;
-            before += flag[i];
-        }
-        done += total;
-    }
-    if (threadIdx.x == 0) flags[count] = done;
-    return done;
-}
-
-DEV void merge_index_body(const MergeIndexArgs& a) {
-    SHARED_ARRAY(u32, room, 32);
-    i64 num_heads = sum_flags(a.heads, a.num_sampled, room);
-    i64 num_new = sum_flags(a.news, a.labels, room);
-    if (threadIdx.x) return;
-    a.control->num_heads = num_heads;
-    a.control->num_new = num_new;
-    if (a.num_rows) *a.num_rows = num_heads + num_new;
-}
+#include "index.cuh"
 
 // ---- the labels' shares -------------------------------------------------------------------------
 
@@ -94,9 +43,9 @@ DEV void add_shares(const MergeRowsArgs& a, i64 begin, i64 end, int step, int fi
 }
 
 // One block a piece: groups of threads take every so many labels of it, and their sums are added up.
-DEV void merge_pieces_body(const MergeRowsArgs& a) {
+DEV void merge_pieces_body(const MergeRowsArgs& a, i64 block) {
     SHARED_ARRAY(float, sums, ROW_BLOCK * 8);
-    i64 begin = (i64)blockIdx.x * MERGE_PIECE, end = begin + MERGE_PIECE;
+    i64 begin = block * MERGE_PIECE, end = begin + MERGE_PIECE;
     u64 last = a.label_keys[end - 1];
     if (last == NO_KEY || class_of(a.label_keys[begin], a.label_bits) != class_of(last, a.label_bits)) return;
     int threads = row_threads(a.dim), groups = ROW_BLOCK / threads, group = (int)threadIdx.x / threads;
@@ -112,7 +61,7 @@ DEV void merge_pieces_body(const MergeRowsArgs& a) {
             for (int other = 1; other < groups; other++)
 #pragma unroll
                 for (int i = 0; i < 8; i++) sum.x[i] += sums[(other * threads + threadIdx.x) * 8 + i];
-            store_eight(a.pieces + (i64)blockIdx.x * a.padded_dim, first, a.dim, sum);
+            store_eight(a.pieces + block * a.padded_dim, first, a.dim, sum);
         }
         // Where there is another round, one group has all threads, and nobody reads what others left.
     }
@@ -126,24 +75,24 @@ struct Entry {
 };
 
 // The class that number `item` stands for: a column, or behind all columns a sorted label. Only what
-// merge_flags counted stands for one. By a whole warp.
+// the ranks count stands for one. By a whole warp.
 DEV bool find_entry(const MergeRowsArgs& a, i64 item, Entry& entry) {
     const u64* labels = a.label_keys;
     bool is_column = item < a.num_sampled;
     i64 i = is_column ? item : item - a.num_sampled;
-    const u32* index = is_column ? a.heads : a.news;
-    if (index[i + 1] == index[i]) return false;
+    i64 rank = rank_of(is_column ? a.heads : a.news, i);
+    if (rank_of(is_column ? a.heads : a.news, i + 1) == rank) return false;
     if (is_column) {
         entry.cls = class_of(a.keys[i], a.index_bits);
         entry.column = i;
         entry.begin = warp_count_below(labels, a.labels, first_key(entry.cls, a.label_bits));
-        entry.row = (i64)a.heads[i] + a.news[entry.begin];
+        entry.row = rank + rank_of(a.news, entry.begin);
     } else {
         entry.cls = class_of(labels[i], a.label_bits);
         entry.column = -1;
         entry.begin = i;
         i64 column = warp_count_below(a.keys, a.num_sampled, first_key(entry.cls, a.index_bits));
-        entry.row = (i64)a.news[i] + a.heads[column];
+        entry.row = rank + rank_of(a.heads, column);
     }
     u64 behind = first_key(entry.cls + 1, a.label_bits);
     entry.end = entry.begin + warp_count_below(labels + entry.begin, a.labels - entry.begin, behind);
@@ -233,7 +182,4 @@ DEV void merge_rows_body(const MergeRowsArgs& a) {
     if (a.d_biases && own < 32) write_bias(a, entry);
 }
 
-#define INSTANTIATE_merge_flags() ENTRY(merge_flags, MergeIndexArgs, 256, 1, merge_flags_body(args))
-#define INSTANTIATE_merge_index() ENTRY(merge_index, MergeIndexArgs, 1024, 1, merge_index_body(args))
-#define INSTANTIATE_merge_pieces() ENTRY(merge_pieces, MergeRowsArgs, ROW_BLOCK, 3, merge_pieces_body(args))
 #define INSTANTIATE_merge_rows() ENTRY(merge_rows, MergeRowsArgs, ROW_BLOCK, 3, merge_rows_body(args))

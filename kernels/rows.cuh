@@ -1,39 +1,11 @@
-// What belongs to single rows before the matrix work: the reduction's normaliser (begin), and each row's
-// state, true logits and accidental hits (rows). As src/backend/cpu/rows.rs and step.rs do it; here bad
-// labels and counts are found by the kernel, since the host cannot look at them.
+// What belongs to single rows before the matrix work: each row's state, true logits and accidental hits. As
+// src/backend/cpu/rows.rs has it; here bad labels and counts are found by the kernel, since the host cannot look at
+// them.
 //
-// Launches:
-//   begin  1 block of 1024; the first kernel of a call, for it clears Control
-//   rows   ceil(rows / 8) blocks of 256; after keys and columns, for it looks at candidates_status
+// A part of prepare.cuh: ceil(rows / 8) blocks of 256.
 #pragma once
 #include "reduction.cuh"
 #include "sort.cuh"
-
-DEV void begin_body(const BeginArgs& a) {
-    SHARED_ARRAY(double, room, 32);
-    double total = 0;
-    if (a.mean) {
-        for (i64 row = threadIdx.x; row < a.rows; row += REDUCTION_BLOCK) {
-            // A row's labels are all ignored or none, else the row is bad.
-            bool ignored = a.has_ignore_index &&
-                           label_at(a.labels, a.labels_dtype, row * a.num_true) == a.ignore_index;
-            if (!ignored) total += row_weight(a.sample_weights, row);
-        }
-        total = block_sum(total, room);
-    }
-    if (threadIdx.x) return;
-    u32 drawn = a.info ? a.info->status : 0;
-    Control& control = *a.control;
-    control.normaliser = !a.mean ? 1.0 : total == 0 ? 0.0 : 1 / total;
-    control.status = drawn;
-    control.candidates_status = drawn;
-    control.scale_rows = 32768.f;
-    control.unscale_rows = 1 / 32768.f;
-    control.scale_classes = 1;
-    control.unscale_classes = 1;
-    control.num_heads = 0;
-    control.num_new = 0;
-}
 
 // What is wrong with a row's labels and their counts, 0 if nothing is.
 DEV u32 labels_status(const RowsArgs& a, i64 row, bool ignored) {
@@ -60,7 +32,6 @@ DEV RowState row_state(const RowsArgs& a, i64 row) {
         return ROW_BAD;
     }
     if (ignored) return ROW_DEAD;
-    if (a.control->candidates_status) return ROW_BAD;
     double weight = row_weight(a.sample_weights, row);
     if (weight == 0) return ROW_IDLE;
     bool idle = a.backward && upstream(a.grad_output, a.grad_stride, row, weight, a.control->normaliser) == 0;
@@ -130,8 +101,8 @@ DEV u32 column_of(const u64* keys, int count, int index_bits, i64 cls) {
     return found ? (u32)column : NO_HIT;
 }
 
-DEV void rows_body(const RowsArgs& a) {
-    i64 row = (i64)blockIdx.x * 8 + warp_id();
+DEV void rows_body(const RowsArgs& a, i64 block) {
+    i64 row = block * 8 + warp_id();
     if (row >= a.rows) return;
     RowState state = row_state(a, row);
     if (lane_id() == 0) a.state[row] = (unsigned char)state;
@@ -154,6 +125,3 @@ DEV void rows_body(const RowsArgs& a) {
     sort_hits(hits, a.num_true);
     remove_copies(hits, a.num_true);
 }
-
-#define INSTANTIATE_begin() ENTRY(begin, BeginArgs, REDUCTION_BLOCK, 1, begin_body(args))
-#define INSTANTIATE_rows() ENTRY(rows, RowsArgs, 256, 4, rows_body(args))

@@ -2,7 +2,8 @@
 // src/sampler/expected_count.rs; how many tries a draw took is known on the device alone, so that a captured
 // graph can be replayed with fresh draws.
 //
-// Launch: true_counts  ceil(count / 256) blocks of 256. `info` may be NULL where rule is not 1.
+// A part of begin.cuh; where candidates are only drawn, a launch: true_counts  ceil(count / 256) blocks of 256.
+// `info` may be NULL where rule is not 1.
 #pragma once
 #include "batch.cuh"
 
@@ -31,8 +32,7 @@ DEV float narrow_count(double count) {
 }
 
 // 0 for ignored labels, and for what is no class: `rows` reports those.
-DEV void true_counts_body(const TrueCountsArgs& a) {
-    i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+DEV void true_counts_body(const TrueCountsArgs& a, i64 i) {
     if (i >= a.count) return;
     i64 label = label_at(a.labels, a.labels_dtype, i);
     bool ignored = a.has_ignore_index && label == a.ignore_index;
@@ -41,4 +41,5 @@ DEV void true_counts_body(const TrueCountsArgs& a) {
     else static_cast<float*>(a.counts)[i] = narrow_count(count);
 }
 
-#define INSTANTIATE_true_counts() ENTRY(true_counts, TrueCountsArgs, 256, 1, true_counts_body(args))
+#define INSTANTIATE_true_counts()                                                                         \
+    ENTRY(true_counts, TrueCountsArgs, 256, 1, true_counts_body(args, (i64)blockIdx.x * 256 + threadIdx.x))

@@ -97,6 +97,8 @@ template <class T> DEV T shuffle_down(T value, int by) { return __shfl_down_sync
 DEV u32 warp_ballot(bool x) { return __ballot_sync(0xffffffffu, x); }
 DEV bool warp_any(bool x) { return __any_sync(0xffffffffu, x); }
 DEV bool warp_all(bool x) { return __all_sync(0xffffffffu, x); }
+// Whether it holds for any thread of the block; a barrier too.
+DEV bool block_any(bool x) { return __syncthreads_or(x); }
 
 // Rounded by themselves, never as one: for what must be the same bits on the host.
 DEV double mul_rn(double a, double b) { return __dmul_rn(a, b); }
@@ -169,6 +171,9 @@ template <class V> DEV void store_vector(void* to, V value) { *static_cast<V*>(t
 DEV u32 atomic_max(u32* at, u32 value) { return atomicMax(at, value); }
 DEV u32 atomic_add(u32* at, u32 value) { return atomicAdd(at, value); }
 DEV i64 atomic_add(i64* at, i64 value) { return (i64)atomicAdd((u64*)at, (u64)value); }
+// What this thread wrote before is seen by every thread that, behind a fence of its own, has seen what this one wrote
+// behind it.
+DEV void device_fence() { __threadfence(); }
 
 #else
 #include "tile_host.h"

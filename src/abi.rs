@@ -365,6 +365,8 @@ pub struct ssl_gradients {
     /// Sparse, `[row_capacity]`: the classes that have a gradient, ascending,
     /// each once; -1 behind the last. Not looked at, like the two fields below, where
     /// both `d_weights` and `d_biases` are NULL. Update: the same, or NULL. Not for dense.
+    /// A row of weight 0 lists its labels, with gradient 0; so does, on a CUDA device, one
+    /// whose expected counts are at fault, not one whose labels are.
     pub row_ids: *mut i64,
     /// As `row_ids`, 1 element: how many rows were written. Values behind them are
     /// not touched.
@@ -379,8 +381,9 @@ pub struct ssl_gradients {
 /// A step of an optimizer, taken where the gradient is made: of the classes that
 /// `SSL_GRADIENTS_SPARSE` would list, and of no others. Neither a gradient nor a pass over
 /// all C classes costs anything. Weights and states change in place; a call that is refused
-/// changes nothing. On a CUDA device rows whose labels are at fault count for nothing, and
-/// where a candidate is at fault nothing changes. A NaN among the inputs makes NaN of every
+/// changes nothing. On a CUDA device rows whose labels are at fault count for nothing, rows
+/// whose expected counts are as rows of weight 0, and where a candidate is at fault nothing
+/// changes. A NaN among the inputs makes NaN of every
 /// sampled class: whoever must prevent it looks at the loss between `ssl_forward` and
 /// `ssl_backward`.
 ///

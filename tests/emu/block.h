@@ -77,6 +77,7 @@ struct Block {
     dim3 index, size, grid;
     int threads_in_block = 0, live = 0, arrived = 0, barrier_line = 0;
     uint64_t generation = 0;
+    uint64_t voted[2] = {~0ull, ~0ull};  // the last even and the last odd generation in which a thread voted yes
     std::vector<std::unique_ptr<Thread>> threads;
     std::vector<Warp> warps;
     SharedMemory shared;
@@ -138,6 +139,13 @@ inline void block_barrier(int line) {
     } else {
         wait_for_change(&block->generation, generation, "__syncthreads");
     }
+}
+
+inline bool block_vote(bool yes, int line) {
+    uint64_t generation = block->generation;
+    if (yes) block->voted[generation & 1] = generation;
+    block_barrier(line);
+    return block->voted[generation & 1] == generation;
 }
 
 // An operation of a whole warp: the last lane to come does it for all, on what each left on its own stack.

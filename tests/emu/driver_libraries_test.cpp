@@ -52,7 +52,7 @@ Compilation compile(const char* source, const std::vector<Header>& headers,
     return c;
 }
 std::vector<Header> all() { return {std::begin(kernels), std::end(kernels)}; }
-const char* good = "#include \"gradients.cuh\"\nINSTANTIATE_add_sums()\nINSTANTIATE_d_inputs()\n";
+const char* good = "#include \"gradients.cuh\"\n#include \"columns.cuh\"\nINSTANTIATE_add_sums()\nINSTANTIATE_pack()\n";
 
 bool contains(const std::string& text, const char* words) { return text.find(words) != std::string::npos; }
 
@@ -66,8 +66,8 @@ TEST(what_is_compiled_loads_and_has_its_kernels) {
         CHECK(c.code == 0, "%s", c.log.c_str());
         DONE(cuModuleLoadData(&module, c.image.data()));
         DONE(cuModuleGetFunction(&function, module, "add_sums"));
-        DONE(cuModuleGetFunction(&function, module, "d_inputs"));
-        GIVES(500, cuModuleGetFunction(&function, module, "columns"));
+        DONE(cuModuleGetFunction(&function, module, "pack"));
+        GIVES(500, cuModuleGetFunction(&function, module, "shares"));
     });
 }
 TEST(what_a_compiler_would_refuse_is_refused) {

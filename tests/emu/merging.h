@@ -2,7 +2,8 @@
 // labels' shares, and their sums in float64.
 #pragma once
 #include "tensors.h"
-#include "../../kernels/merge.cuh"
+#include "prepare.cuh"
+#include "shares.cuh"
 
 #include <map>
 
@@ -35,7 +36,9 @@ struct Inputs {
           d_true(labels),
           unscale(1),
           heads(sampled + 1),
-          news(labels + 1) {
+          news(labels + 1),
+          heads_before(rank_blocks(sampled)),
+          news_before(rank_blocks(labels)) {
         for (float& x : parts) x = (float)random.uniform();
         for (float& x : sums) x = (float)random.uniform();
         for (float& x : d_true) x = (float)random.uniform();
@@ -53,7 +56,12 @@ struct Inputs {
     Exact<u64> keys, label_keys;
     Matrix inputs;
     Exact<float> parts, sums, d_true, unscale;
-    Exact<u32> heads, news;
+    Exact<u32> heads, news, heads_before, news_before;
+
+    IndexArgs index(const Problem& p, Control* control, i64* num_rows) const {
+        return {keys.data(), label_keys.data(), labels, p.num_true, (int)sampled, 12, 16, 0, nullptr, nullptr, nullptr,
+                {heads.data(), heads_before.data()}, {news.data(), news_before.data()}, control, num_rows};
+    }
 };
 
 // Of one class: d elements, then the bias.
@@ -86,7 +94,7 @@ inline Sums solve(const Problem& p, const Inputs& in) {
 
 // The arguments that both ways to end have in common. `index` is what they look classes up in.
 inline MergeRowsArgs merge_args(const Problem& p, const Inputs& in, const Exact<float>& pieces,
-                                const MergeIndexArgs& index) {
+                                const IndexArgs& index) {
     MergeRowsArgs args = {};
     args.keys = index.keys, args.label_keys = index.label_keys, args.labels = index.labels;
     args.num_true = p.num_true, args.num_sampled = index.num_sampled, args.index_bits = index.index_bits,
@@ -100,12 +108,14 @@ inline MergeRowsArgs merge_args(const Problem& p, const Inputs& in, const Exact<
 }
 
 // All before the last kernel, which takes `args`.
-inline void merge_up_to_rows(const MergeIndexArgs& index, const MergeRowsArgs& args, emu::Mode mode) {
-    emu::launch("merge_flags", dim3(blocks(std::max<i64>(index.num_sampled, index.labels), 256)), dim3(256), 0,
-                index, mode);
-    emu::launch("merge_index", dim3(1), dim3(1024), 0, index, mode);
-    if (args.pieces && index.labels >= MERGE_PIECE)
-        emu::launch("merge_pieces", dim3((unsigned)(index.labels / MERGE_PIECE)), dim3(256), 0, args, mode);
+inline void merge_up_to_rows(const IndexArgs& index, const MergeRowsArgs& args, emu::Mode mode) {
+    PrepareArgs prepare = {};
+    prepare.index = index;
+    emu::launch("prepare", dim3((unsigned)index_blocks(index.num_sampled, index.labels)), dim3(256), 0, prepare, mode);
+    SharesArgs shares = {};
+    shares.index = index, shares.merge = args, shares.rank_blocks = 1;
+    shares.piece_blocks = args.pieces ? index.labels / MERGE_PIECE : 0;
+    emu::launch("shares", dim3((unsigned)(1 + shares.piece_blocks)), dim3(256), 0, shares, mode);
 }
 
 // Blocks of the last kernel.

@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <map>
 
-INSTANTIATE_columns()
+// As a part of prepare.cuh runs it.
+ENTRY(columns, ColumnsArgs, 256, 4, columns_body(args, blockIdx.x))
 INSTANTIATE_pack()
 
 struct Form {

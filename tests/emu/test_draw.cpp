@@ -18,14 +18,16 @@ struct Problem {
     u64 step = 5, replays = 0;
 };
 
+static constexpr size_t SORT_BYTES = SORT_BLOCK * sizeof(u64);
+
 static void sort_all(const DrawArgs& a, emu::Mode mode) {
     auto args = [&](i64 run, i64 distance) { return SortArgs{a.keys, a.attempts, run, distance}; };
     dim3 all((unsigned)std::max<i64>(1, a.attempts / SORT_BLOCK));
-    emu::launch("sort_block", all, dim3(1024), 0, args(0, 0), mode);
+    emu::launch("sort_block", all, dim3(1024), SORT_BYTES, args(0, 0), mode);
     for (i64 run = SORT_BLOCK; run < a.attempts; run *= 2) {
         for (i64 distance = run; distance >= SORT_BLOCK; distance /= 2)
             emu::launch("sort_step", dim3((unsigned)(a.attempts / 512)), dim3(256), 0, args(run, distance), mode);
-        emu::launch("sort_merge", all, dim3(1024), 0, args(run, 0), mode);
+        emu::launch("sort_merge", all, dim3(1024), SORT_BYTES, args(run, 0), mode);
     }
 }
 

@@ -1,11 +1,11 @@
-// d_inputs from parts and labels, hits as the columns see them, sums over chunks.
+// d_inputs from parts and labels, sums over chunks.
 #include "tensors.h"
 #include "gradients.cuh"
 
 #include <algorithm>
 
-INSTANTIATE_d_inputs()
-INSTANTIATE_class_hits()
+// As a part of shares.cuh runs it.
+ENTRY(d_inputs, DInputsArgs, 256, 4, d_inputs_body(args, blockIdx.x))
 INSTANTIATE_add_sums()
 
 struct Problem {
@@ -111,34 +111,6 @@ TEST(d_inputs_overflow_to_infinity_in_float16) {
     args.out_dtype = F16;
     emu::launch("d_inputs", dim3(1), dim3(256), 0, args);
     CHECK(out.get(0, 3) == INFINITY, "%g", out.get(0, 3));
-}
-
-TEST(columns_find_the_rows_that_have_their_class_as_label) {
-    for (i64 labels : {0, 1, 40, 700}) {
-        for (i64 num_true : {1, 3}) {
-            Random random((u64)(labels + num_true));
-            std::vector<i64> ids, classes;
-            for (int j = 0; j < 60; j++) ids.push_back(j == 7 ? -1 : random.below(50));
-            for (i64 i = 0; i < labels; i++) classes.push_back(i % 5 ? random.below(50) : -1);
-            Exact<u64> keys = sorted_keys(ids, 8), label_keys = sorted_keys(classes, 20);
-            Exact<u32> list(labels), begin(60), end(60);
-            ClassHitsArgs args = {label_keys.data(), labels, num_true, 20, 8, keys.data(), 60, 0, list.data(),
-                                  begin.data(), end.data()};
-            for (const emu::Mode& mode : emu::modes())
-                emu::launch("class_hits", dim3(blocks(std::max<i64>(labels, 60), 256)), dim3(256), 0, args,
-                            mode);
-            for (int j = 0; j < 60; j++) {
-                std::vector<u32> want;
-                bool first = keys[j] != ~0ull && (j == 0 || keys[j - 1] >> 8 != keys[j] >> 8);
-                for (i64 i = 0; first && i < labels; i++)
-                    if (classes[i] == (i64)(keys[j] >> 8)) want.push_back((u32)(i / num_true));
-                bool inside = begin[j] <= end[j] && end[j] <= (u32)labels;
-                CHECK(inside, "range of column %d", j);
-                std::vector<u32> got(list.begin() + begin[j], list.begin() + (inside ? end[j] : begin[j]));
-                CHECK(got == want, "column %d has %zu rows, want %zu", j, got.size(), want.size());
-            }
-        }
-    }
 }
 
 TEST(sums_of_chunks_are_added_in_order) {

@@ -1,9 +1,8 @@
 // The gradients of the parameters against a map from class to its sum in float64.
 #include "merging.h"
 
-INSTANTIATE_merge_flags()
-INSTANTIATE_merge_index()
-INSTANTIATE_merge_pieces()
+INSTANTIATE_prepare()
+INSTANTIATE_shares()
 INSTANTIATE_merge_rows()
 
 static void check_value(double got, double want, double old, int dtype, const char* what, i64 cls, i64 k) {
@@ -21,9 +20,7 @@ static void check_merge(const Problem& p) {
     Exact<float> pieces(in.labels / MERGE_PIECE * p.padded);
     Exact<i64> row_ids(p.sparse ? capacity : 0), num_rows(1);
     Exact<Control> control(1);
-    MergeIndexArgs index = {in.keys.data(), in.label_keys.data(), in.labels, (int)in.sampled, 12, 16, 0,
-                            in.heads.data(), in.news.data(), control.data(), p.sparse ? num_rows.data() :
-                            nullptr};
+    IndexArgs index = in.index(p, control.data(), p.sparse ? num_rows.data() : nullptr);
     SameBits same_weights, same_biases;
     for (size_t m = 0; m < p.modes; m++) {
         emu::Mode mode = emu::modes()[m];
@@ -156,19 +153,23 @@ TEST(many_classes_keep_their_ranks) {
 // The host promises room for all; less must not be written past.
 TEST(rows_beyond_the_capacity_are_not_written) {
     Exact<u64> keys = sorted_keys({1, 2, 3, 4}, 4);
-    Exact<u32> heads(5), news(1);
+    Exact<u32> heads(5), news(1), heads_before(1), news_before(1);
+    Ranks of_heads = {heads.data(), heads_before.data()}, of_news = {news.data(), news_before.data()};
     Exact<float> sums(4);
     for (float& x : sums) x = 1;
     Exact<i64> row_ids(2), num_rows(1);
     Control control = clean_control();
     Matrix d_biases(2, 1, F32);
-    MergeIndexArgs index = {keys.data(), nullptr,        0, 4, 4, 4, 0, heads.data(), news.data(), &control,
-                            num_rows.data()};
-    emu::launch("merge_flags", dim3(1), dim3(256), 0, index);
-    emu::launch("merge_index", dim3(1), dim3(1024), 0, index);
+    PrepareArgs prepare = {};
+    SharesArgs shares = {};
+    prepare.index = {keys.data(), nullptr, 0, 1, 4, 4, 4, 0, nullptr, nullptr, nullptr, of_heads, of_news, &control,
+                     num_rows.data()};
+    shares.index = prepare.index, shares.rank_blocks = 1;
+    emu::launch("prepare", dim3(1), dim3(256), 0, prepare);
+    emu::launch("shares", dim3(1), dim3(256), 0, shares);
     MergeRowsArgs args = {};
     args.keys = keys.data(), args.num_true = 1, args.num_sampled = 4, args.index_bits = args.label_bits = 4;
-    args.sparse = 1, args.heads = heads.data(), args.news = news.data(), args.sums = sums.data(),
+    args.sparse = 1, args.heads = of_heads, args.news = of_news, args.sums = sums.data(),
     args.sum_parts = 1;
     args.dim = args.padded_dim = 8, args.row_ids = row_ids.data(), args.capacity = 2,
     args.d_biases = d_biases.data();
@@ -177,4 +178,34 @@ TEST(rows_beyond_the_capacity_are_not_written) {
     CHECK(row_ids[0] == 1 && row_ids[1] == 2 && num_rows[0] == 4, "row_ids %lld, %lld", row_ids[0],
           row_ids[1]);
     CHECK(d_biases.get(1, 0) == 1, "d_biases[1] = %g", d_biases.get(1, 0));
+}
+
+TEST(columns_find_the_rows_that_have_their_class_as_label) {
+    for (i64 labels : {0, 1, 40, 700}) {
+        for (i64 num_true : {1, 3}) {
+            Random random((u64)(labels + num_true));
+            std::vector<i64> ids, classes;
+            for (int j = 0; j < 60; j++) ids.push_back(j == 7 ? -1 : random.below(50));
+            for (i64 i = 0; i < labels; i++) classes.push_back(i % 5 ? random.below(50) : -1);
+            Exact<u64> keys = sorted_keys(ids, 8), label_keys = sorted_keys(classes, 20);
+            Exact<u32> list(labels), begin(60), end(60);
+            Exact<u32> heads(61), news(labels + 1), before(1), news_before(rank_blocks(labels));
+            PrepareArgs args = {};
+            args.index = {keys.data(), label_keys.data(), labels, num_true, 60, 8, 20, 0, list.data(), begin.data(),
+                          end.data(), {heads.data(), before.data()}, {news.data(), news_before.data()}, nullptr,
+                          nullptr};
+            for (const emu::Mode& mode : emu::modes())
+                emu::launch("prepare", dim3((unsigned)index_blocks(60, labels)), dim3(256), 0, args, mode);
+            for (int j = 0; j < 60; j++) {
+                std::vector<u32> want;
+                bool first = keys[j] != ~0ull && (j == 0 || keys[j - 1] >> 8 != keys[j] >> 8);
+                for (i64 i = 0; first && i < labels; i++)
+                    if (classes[i] == (i64)(keys[j] >> 8)) want.push_back((u32)(i / num_true));
+                bool inside = begin[j] <= end[j] && end[j] <= (u32)labels;
+                CHECK(inside, "range of column %d", j);
+                std::vector<u32> got(list.begin() + begin[j], list.begin() + (inside ? end[j] : begin[j]));
+                CHECK(got == want, "column %d has %zu rows, want %zu", j, got.size(), want.size());
+            }
+        }
+    }
 }

@@ -1,12 +1,14 @@
 // The reduction's normaliser, and what is found of each row before the matrix work.
 #include "tensors.h"
+#include "begin.cuh"
 #include "rows.cuh"
 
 #include <algorithm>
 #include <set>
 
 INSTANTIATE_begin()
-INSTANTIATE_rows()
+// As a part of prepare.cuh runs it.
+ENTRY(rows, RowsArgs, 256, 4, rows_body(args, blockIdx.x))
 
 struct Problem {
     i64 rows = 13, classes = 50, dim = 20, num_true = 1, spare = 0;
@@ -206,17 +208,6 @@ TEST(bad_labels_and_counts_make_bad_rows) {
     }
 }
 
-TEST(bad_candidates_leave_no_row_live) {
-    Problem p = some_problem(1, 13);
-    p.has_ignore_index = true;
-    p.labels[3] = -100;
-    Control spoilt = clean_control();
-    spoilt.status = spoilt.candidates_status = 1008;
-    Found found = check_rows(p, spoilt);
-    for (i64 n = 0; n < 13; n++)
-        CHECK(found.state[n] == (n == 3 ? ROW_DEAD : ROW_BAD), "row %lld: %d", n, found.state[n]);
-}
-
 TEST(a_label_that_overflows_float32_is_infinite) {
     Exact<double> logits(2);
     Exact<u8> state(2);
@@ -251,10 +242,10 @@ TEST(normaliser_is_one_over_the_weights_of_rows_not_ignored) {
                 Exact<Control> control(1);
                 DrawInfo drawn = {9, 1007, 0, 0};
                 BeginArgs args = {weighted ? weights.tensor() : Tensor{}, labels.data(), LABELS_I32, 1, -7,
-                                  rows, 2, mean, 0, weighted ? &drawn : nullptr, control.data()};
+                                  rows, 2, mean, 0, weighted ? &drawn : nullptr, {}, {}, {}, control.data()};
                 SameBits same;
                 for (const emu::Mode& mode : emu::modes()) {
-                    emu::launch("begin", dim3(1), dim3(1024), 0, args, mode);
+                    emu::launch("begin", dim3(1), dim3(1024), 65536, args, mode);
                     same.check(mode, control);
                 }
                 double want = !mean ? 1 : total == 0 ? 0 : 1 / total;

@@ -2,9 +2,8 @@
 #include "merging.h"
 #include "update.cuh"
 
-INSTANTIATE_merge_flags()
-INSTANTIATE_merge_index()
-INSTANTIATE_merge_pieces()
+INSTANTIATE_prepare()
+INSTANTIATE_shares()
 INSTANTIATE_update_rows()
 
 constexpr int RULES[] = {UPDATE_SGD, UPDATE_ADAGRAD, UPDATE_ROW_ADAGRAD};
@@ -35,8 +34,7 @@ static void check_update(Problem p, const Wish& wish) {
     rate[0] = 0.25f;
     Exact<i64> row_ids(wish.listed ? count : 0);
     Exact<Control> control(1);
-    MergeIndexArgs index = {in.keys.data(), in.label_keys.data(), in.labels, (int)in.sampled, 12, 16, 0,
-                            in.heads.data(), in.news.data(), control.data(), nullptr};
+    IndexArgs index = in.index(p, control.data(), nullptr);
     auto first = [](i64 cls, i64 k) { return 0.05 * (double)((cls * 7 + k) % 11 - 5); };
     SameBits same;
     for (size_t m = 0; m < p.modes; m++) {

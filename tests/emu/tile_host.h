@@ -66,6 +66,7 @@ DEV int opaque(int x) { return x; }
 DEV u32 shared_address(const void* p) { return emu::block->shared.address(p); }
 DEV bool warp_any(bool x) { return emu::vote("any", x) != 0; }
 DEV bool warp_all(bool x) { return emu::vote("all", x) == 0xffffffffu; }
+#define block_any(x) emu::block_vote(x, __LINE__)
 
 DEV void ldmatrix(u32 (&r)[4], const void* row) { emu::load_matrices<false>(r, row); }
 DEV void ldmatrix_transposed(u32 (&r)[4], const void* row) { emu::load_matrices<true>(r, row); }
@@ -103,6 +104,7 @@ DEV u32 atomic_max(u32* at, u32 value) {
 }
 DEV u32 atomic_add(u32* at, u32 value) { return __atomic_fetch_add(at, value, __ATOMIC_RELAXED); }
 DEV i64 atomic_add(i64* at, i64 value) { return __atomic_fetch_add(at, value, __ATOMIC_RELAXED); }
+DEV void device_fence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 // Builtins of the CUDA compilers.
 #define EMU_LEAST_AND_MOST(T)                     \

@@ -7,6 +7,14 @@ pub(super) type Address = u64;
 /// Sorted labels of one class that `merge_pieces` sums up.
 pub(super) const MERGE_PIECE: usize = 64;
 
+/// Elements of a list whose ranks are counted together.
+pub(super) const RANK_BLOCK: usize = 256;
+
+/// Blocks in which the ranks of a list of `count` and of its end are counted.
+pub(super) fn rank_blocks(count: usize) -> usize {
+    count / RANK_BLOCK + 1
+}
+
 /// A struct of `kernels/arguments.cuh`; a kernel takes one by value and nothing else.
 pub(super) trait Arguments: Copy {}
 
@@ -39,11 +47,12 @@ arguments! {
     Hits: 32 { list: Address, begin: Address, end: Address, width: i64, }
     #[repr(align(128))]
     TensorMap: 128 { words: [u64; 16], }
-    Control: 48 {
+    Control: 56 {
         normaliser: f64,
         status: u32, candidates_status: u32,
         scale_rows: f32, unscale_rows: f32, scale_classes: f32, unscale_classes: f32,
         num_heads: i64, num_new: i64,
+        finished_blocks: u32, pad: u32,
     }
     DrawInfo: 24 { tries: i64, status: u32, pad: u32, replays: u64, }
     LogitsArgs: 168 {
@@ -83,11 +92,10 @@ arguments! {
         classes: Address,
         dtype: i32, index_bits: i32,
         count: i64, padded: i64,
-        num_classes: i64,
-        state: Address,
-        num_true: i64,
+        num_classes: i64, num_true: i64,
+        ignore_index: i64,
+        has_ignore_index: i32, ascending: i32,
         keys: Address,
-        control: Address,
     }
     SortArgs: 32 {
         keys: Address,
@@ -111,7 +119,19 @@ arguments! {
         factor: Address,
         out: [Address; 2],
     }
-    BeginArgs: 88 {
+    TrueCountsArgs: 96 {
+        labels: Address,
+        labels_dtype: i32, has_ignore_index: i32,
+        ignore_index: i64,
+        count: i64, num_classes: i64, num_sampled: i64,
+        sampler: i32, rule: i32,
+        constant: f64,
+        probabilities: Address,
+        info: Address,
+        counts: Address,
+        counts_double: i32, pad: i32,
+    }
+    BeginArgs: 328 {
         sample_weights: Tensor,
         labels: Address,
         labels_dtype: i32, has_ignore_index: i32,
@@ -119,6 +139,8 @@ arguments! {
         rows: i64, num_true: i64,
         mean: i32, pad: i32,
         info: Address,
+        candidates: KeysArgs, label_keys: KeysArgs,
+        true_counts: TrueCountsArgs,
         control: Address,
     }
     RowsArgs: 232 {
@@ -138,7 +160,28 @@ arguments! {
         hits: Address,
         control: Address,
     }
-    FinishRowsArgs: 152 {
+    Ranks: 16 { within: Address, before: Address, }
+    IndexArgs: 120 {
+        keys: Address,
+        label_keys: Address,
+        labels: i64, num_true: i64,
+        num_sampled: i32, index_bits: i32, label_bits: i32, pad: i32,
+        list: Address,
+        begin: Address,
+        end: Address,
+        heads: Ranks, news: Ranks,
+        control: Address,
+        num_rows: Address,
+    }
+    PrepareArgs: 584 {
+        columns: ColumnsArgs,
+        rows: RowsArgs,
+        pack: PackArgs,
+        index: IndexArgs,
+        column_blocks: i64, row_blocks: i64, pack_blocks: i64,
+    }
+    RowTotals: 16 { loss: f64, largest: f32, bad: u32, }
+    FinishRowsArgs: 176 {
         partial: Address,
         splits: i32, online: i32,
         true_logits: Address,
@@ -148,22 +191,14 @@ arguments! {
         sample_weights: Tensor,
         grad_output: Address,
         grad_stride: i32, gradients: i32,
+        reduction: i32, half: i32,
         lse: Address,
-        row_loss: Address,
+        loss: Address,
         row_add: Address,
         coefficient: Address,
         part_factor: Address,
         d_true: Address,
-        control: Address,
-    }
-    ReduceArgs: 88 {
-        row_loss: Address,
-        state: Address,
-        coefficient: Address,
-        sample_weights: Tensor,
-        rows: i64,
-        reduction: i32, half: i32,
-        loss: Address,
+        totals: Address,
         device_status: Address,
         control: Address,
     }
@@ -183,33 +218,12 @@ arguments! {
         out_stride: i64,
         out_dtype: i32, pad: i32,
     }
-    ClassHitsArgs: 72 {
-        label_keys: Address,
-        labels: i64, num_true: i64,
-        label_bits: i32, index_bits: i32,
-        keys: Address,
-        num_sampled: i32, pad: i32,
-        list: Address,
-        begin: Address,
-        end: Address,
-    }
-    MergeIndexArgs: 72 {
-        keys: Address,
-        label_keys: Address,
-        labels: i64,
-        num_sampled: i32, index_bits: i32, label_bits: i32, pad: i32,
-        heads: Address,
-        news: Address,
-        control: Address,
-        num_rows: Address,
-    }
-    MergeRowsArgs: 200 {
+    MergeRowsArgs: 216 {
         keys: Address,
         label_keys: Address,
         labels: i64, num_true: i64,
         num_sampled: i32, index_bits: i32, label_bits: i32, sparse: i32,
-        heads: Address,
-        news: Address,
+        heads: Ranks, news: Ranks,
         parts: Address,
         sums: Address,
         pieces: Address,
@@ -225,7 +239,7 @@ arguments! {
         d_weights_dtype: i32, d_biases_dtype: i32,
         control: Address,
     }
-    UpdateRowsArgs: 280 {
+    UpdateRowsArgs: 296 {
         merge: MergeRowsArgs,
         rule: i32,
         rate: f32, epsilon: f32, decay: f32,
@@ -238,22 +252,16 @@ arguments! {
         weights_state_stride: i64,
         biases_state: Address,
     }
+    SharesArgs: 496 {
+        index: IndexArgs,
+        merge: MergeRowsArgs,
+        d_inputs: DInputsArgs,
+        rank_blocks: i64, piece_blocks: i64,
+    }
     AddSumsArgs: 32 {
         parts: Address,
         total: Address,
         count: i32, cols: i32, accumulate: i32, pad: i32,
-    }
-    TrueCountsArgs: 96 {
-        labels: Address,
-        labels_dtype: i32, has_ignore_index: i32,
-        ignore_index: i64,
-        count: i64, num_classes: i64, num_sampled: i64,
-        sampler: i32, rule: i32,
-        constant: f64,
-        probabilities: Address,
-        info: Address,
-        counts: Address,
-        counts_double: i32, pad: i32,
     }
     DrawArgs: 88 {
         key: u64, step: u64,
@@ -314,6 +322,12 @@ mod tests {
     #[test]
     fn the_pieces_of_a_class_are_as_long_as_the_kernels_take_them() {
         assert!(KERNELS.contains(&format!("constexpr int MERGE_PIECE = {MERGE_PIECE};")));
+    }
+
+    #[test]
+    fn ranks_are_counted_in_blocks_as_long_as_the_kernels_count_them() {
+        let index = include_str!("../../../kernels/index.cuh");
+        assert!(index.contains(&format!("constexpr int RANK_BLOCK = {RANK_BLOCK};")));
     }
 
     #[test]

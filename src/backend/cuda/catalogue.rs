@@ -83,8 +83,8 @@ macro_rules! small {
 }
 
 small! {
-    begin, true_counts, draw_keys, draw_firsts, draw_ids, keys, sort_block, sort_step, sort_merge, columns, pack, rows, finish_rows, reduce,
-    d_inputs, class_hits, add_sums, merge_flags, merge_index, merge_pieces, merge_rows,
+    begin, draw_keys, draw_firsts, draw_ids, sort_block, sort_step, sort_merge, prepare, pack, finish_rows, shares,
+    add_sums, true_counts, merge_rows,
     update_rows,
 }
 

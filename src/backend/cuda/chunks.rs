@@ -32,17 +32,21 @@ impl Run<'_> {
             // SAFETY: the caller's promise.
             unsafe { self.pack(buffers.coefficient)? };
         }
+        if rows == 0 || outputs.d_inputs.is_none() {
+            // SAFETY: the caller's promise.
+            unsafe { self.shares(outputs, buffers, None, true)? };
+        }
         let mut first = 0;
         while first < rows {
             let chunk = Chunk { first, rows: rows_of_chunk.min(rows - first) };
             // SAFETY: the caller's promise.
             unsafe {
                 self.probabilities(outputs, buffers, chunk)?;
-                if let Some(d_inputs) = &outputs.d_inputs {
+                if outputs.d_inputs.is_some() {
                     self.multiply_plain(buffers, chunk)?;
                     let unscale = self.scale(offset_of!(Control, unscale_classes));
                     let parts = RowParts { chunk, splits: 1, factor: 0, factor_stride: 0, unscale };
-                    self.write_d_inputs(buffers, d_inputs, parts)?;
+                    self.shares(outputs, buffers, Some(parts), first == 0)?;
                 }
                 if outputs.of_weights() {
                     self.multiply_transposed(buffers, chunk)?;

@@ -48,11 +48,9 @@ impl Run<'_> {
         // methods.
         unsafe {
             self.begin()?;
-            self.prepare_candidates()?;
-            self.prepare_rows()?;
+            self.prepare()?;
             let parts = if self.step.forward { Some(self.pass_over_candidates()?) } else { None };
             self.finish_rows(parts)?;
-            self.reduce()?;
             match &self.step.gradients {
                 Some(gradients) => self.gradients(gradients, parts),
                 None => Ok(()),
@@ -173,9 +171,10 @@ impl Run<'_> {
         }
     }
 
-    /// The log-sum-exp, of what the pass left or as forward kept it; what follows from it.
+    /// The log-sum-exp, of what the pass left or as forward kept it; what follows from it
+    /// for the rows and for the batch.
     unsafe fn finish_rows(&self, parts: Option<Parts>) -> Result<()> {
-        let (plan, buffers) = (self.plan, &self.buffers);
+        let (plan, buffers, loss) = (self.plan, &self.buffers, &self.step.loss);
         let (grad_output, grad_stride) = self.upstream();
         let splits = parts.map_or(0, |parts| parts.splits);
         let mut finish = FinishRowsArgs {
@@ -188,13 +187,21 @@ impl Run<'_> {
             sample_weights: tensor(self.step.batch.sample_weights.as_ref()),
             grad_output,
             grad_stride,
-            lse: self.step.loss.log_sum_exp as Address,
+            reduction: match self.step.problem.reduction {
+                args::Reduction::None => 0,
+                args::Reduction::Mean => 1,
+                args::Reduction::Sum => 2,
+            },
+            half: i32::from(self.is_half()),
+            lse: loss.log_sum_exp as Address,
+            totals: buffers.totals,
+            device_status: loss.device_status as Address,
             control: buffers.control,
             ..Default::default()
         };
         if let Some(parts) = parts {
             finish.partial = buffers.partial;
-            finish.row_loss = buffers.row_loss;
+            finish.loss = loss.loss.data as Address;
             finish.online = i32::from(parts.online);
         }
         if let Some(gradients) = &buffers.gradients {
@@ -207,31 +214,9 @@ impl Run<'_> {
         // As `finish_lanes` of `kernels/loss.cuh`.
         let lanes = if splits > 4 || plan.shape.num_true > 4 { 32 } else { 1 };
         let kernel = self.small.finish_rows;
+        let blocks = (plan.shape.rows * lanes).div_ceil(kernel.threads as usize).max(1);
         // SAFETY: see `enqueue`.
-        unsafe { self.queue.cover(kernel, plan.shape.rows * lanes, kernel.threads as usize, &finish) }
-    }
-
-    unsafe fn reduce(&self) -> Result<()> {
-        let (loss, buffers) = (&self.step.loss, &self.buffers);
-        let forward = self.step.forward;
-        let reduce = ReduceArgs {
-            row_loss: if forward { buffers.row_loss } else { 0 },
-            state: buffers.state,
-            coefficient: buffers.gradients.map_or(0, |buffers| buffers.coefficient),
-            sample_weights: tensor(self.step.batch.sample_weights.as_ref()),
-            rows: self.plan.shape.rows as i64,
-            reduction: match self.step.problem.reduction {
-                args::Reduction::None => 0,
-                args::Reduction::Mean => 1,
-                args::Reduction::Sum => 2,
-            },
-            half: i32::from(self.is_half()),
-            loss: if forward { loss.loss.data as Address } else { 0 },
-            device_status: loss.device_status as Address,
-            control: buffers.control,
-        };
-        // SAFETY: see `enqueue`.
-        unsafe { self.queue.launch(self.small.reduce, [1, 1], &reduce) }
+        unsafe { self.queue.launch(kernel, [blocks, 1], &finish) }
     }
 }
 

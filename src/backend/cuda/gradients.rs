@@ -47,26 +47,23 @@ impl Run<'_> {
         let Some(buffers) = &self.buffers.gradients else { return Ok(()) };
         // SAFETY: the caller's promise.
         unsafe {
-            match self.plan.route {
+            let parts = match self.plan.route {
                 Route::Attend(attend) => {
-                    if let Some(d_inputs) = &outputs.d_inputs {
-                        self.attended_inputs(attend, buffers, d_inputs, parts)?;
+                    let parts = match outputs.d_inputs {
+                        Some(_) => Some(self.attended_inputs(attend, buffers, parts)?),
+                        None => None,
+                    };
+                    self.shares(outputs, buffers, parts, true)?;
+                    match outputs.of_parameters() {
+                        true => self.attended_classes(attend, buffers)?,
+                        false => return Ok(()),
                     }
-                    if !outputs.of_parameters() {
-                        return Ok(());
-                    }
-                    self.sort_labels(buffers)?;
-                    let parts = self.attended_classes(attend, buffers)?;
-                    self.merge(outputs, buffers, parts)
                 }
-                Route::Chunks { rows } => {
-                    let parts = self.all_chunks(outputs, buffers, rows)?;
-                    if !outputs.of_parameters() {
-                        return Ok(());
-                    }
-                    self.sort_labels(buffers)?;
-                    self.merge(outputs, buffers, parts)
-                }
+                Route::Chunks { rows } => self.all_chunks(outputs, buffers, rows)?,
+            };
+            match outputs.of_parameters() {
+                true => self.merge(outputs, buffers, parts),
+                false => Ok(()),
             }
         }
     }
@@ -75,13 +72,13 @@ impl Run<'_> {
         Chunk { first: 0, rows: self.plan.shape.rows }
     }
 
+    /// The sampled part of d_inputs, which the pass over the candidates may have left.
     unsafe fn attended_inputs(
         &self,
         attend: Attend,
         buffers: &Gradients,
-        d_inputs: &Tensor,
         parts: Option<Parts>,
-    ) -> Result<()> {
+    ) -> Result<RowParts> {
         let mut splits = Parts::of_d_inputs(parts);
         let (mut factor, mut factor_stride) = (buffers.part_factor, self.plan.shape.rows);
         if splits == 0 {
@@ -90,9 +87,7 @@ impl Run<'_> {
             (factor, factor_stride) = (buffers.coefficient, 0);
         }
         let unscale = self.scale(offset_of!(Control, unscale_rows));
-        let parts = RowParts { chunk: self.whole(), splits, factor, factor_stride, unscale };
-        // SAFETY: the caller's promise.
-        unsafe { self.write_d_inputs(buffers, d_inputs, parts) }
+        Ok(RowParts { chunk: self.whole(), splits, factor, factor_stride, unscale })
     }
 
     /// The sampled part of d_inputs from the log-sum-exp; gives its splits.
@@ -106,14 +101,38 @@ impl Run<'_> {
         Ok(split.parts)
     }
 
-    pub(super) unsafe fn write_d_inputs(
+    /// Writes the rows of d_inputs whose parts are there. Once in a call also what goes before
+    /// `merge`: the ranks of the classes, and long runs of labels summed in pieces.
+    pub(super) unsafe fn shares(
         &self,
+        outputs: &GradientOutputs,
         buffers: &Gradients,
-        d_inputs: &Tensor,
-        parts: RowParts,
+        parts: Option<RowParts>,
+        once: bool,
     ) -> Result<()> {
-        let (plan, labels, kernel) = (self.plan, &self.step.batch.labels, self.small.d_inputs);
-        let arguments = DInputsArgs {
+        let (plan, kernel) = (self.plan, self.small.shares);
+        let mut shares = SharesArgs::default();
+        let mut row_blocks = 0;
+        if let (Some(d_inputs), Some(parts)) = (&outputs.d_inputs, parts) {
+            shares.d_inputs = self.d_inputs_arguments(buffers, d_inputs, parts);
+            row_blocks = parts.chunk.rows.div_ceil(rows_of_block(kernel, plan.shape.dim));
+        }
+        if once && outputs.of_parameters() {
+            shares.index = self.index(outputs, buffers);
+            shares.merge = self.merge_arguments(outputs, buffers, ClassParts { splits: 0 });
+            shares.rank_blocks = 1;
+            if outputs.of_weights() {
+                shares.piece_blocks = (plan.labels() / MERGE_PIECE) as i64;
+            }
+        }
+        let blocks = (shares.rank_blocks + shares.piece_blocks) as usize + row_blocks;
+        // SAFETY: the caller's promise.
+        unsafe { self.queue.launch(kernel, [blocks, 1], &shares) }
+    }
+
+    fn d_inputs_arguments(&self, buffers: &Gradients, d_inputs: &Tensor, parts: RowParts) -> DInputsArgs {
+        let (plan, labels) = (self.plan, &self.step.batch.labels);
+        DInputsArgs {
             parts: buffers.row_parts,
             splits: parts.splits as i32,
             padded_dim: plan.padded_dim as i32,
@@ -133,33 +152,6 @@ impl Run<'_> {
             out_stride: d_inputs.stride as i64,
             out_dtype: dtype_code(d_inputs.dtype),
             pad: 0,
-        };
-        // SAFETY: the caller's promise.
-        unsafe {
-            self.queue.cover(kernel, parts.chunk.rows, rows_of_block(kernel, plan.shape.dim), &arguments)
-        }
-    }
-
-    /// The labels of rows that have a gradient, ascending by class.
-    unsafe fn sort_labels(&self, buffers: &Gradients) -> Result<()> {
-        let (plan, labels) = (self.plan, &self.step.batch.labels);
-        let padded = labels.count.next_power_of_two();
-        let keys = KeysArgs {
-            classes: labels.data as Address,
-            dtype: labels_code(labels),
-            index_bits: plan.label_bits as i32,
-            count: labels.count as i64,
-            padded: padded as i64,
-            num_classes: plan.shape.classes as i64,
-            state: self.buffers.state,
-            num_true: plan.shape.num_true as i64,
-            keys: buffers.label_keys,
-            control: self.buffers.control,
-        };
-        // SAFETY: the caller's promise.
-        unsafe {
-            self.queue.cover(self.small.keys, padded, self.small.keys.rows, &keys)?;
-            self.queue.sort(self.small, buffers.label_keys, padded)
         }
     }
 
@@ -188,8 +180,7 @@ impl Run<'_> {
             col_add: buffers.row_add,
             row_add: self.buffers.col_add,
             col_factor: buffers.coefficient,
-            // SAFETY: the caller's promise.
-            hits: unsafe { self.class_hits(buffers)? },
+            hits: self.class_hits(buffers),
             scale: self.scale(offset_of!(Control, scale_classes)),
             out: buffers.class_parts,
             row_sums: buffers.class_sums,
@@ -202,60 +193,50 @@ impl Run<'_> {
     }
 
     /// The accidental hits as the candidates see them.
-    unsafe fn class_hits(&self, buffers: &Gradients) -> Result<Hits> {
+    pub(super) fn class_hits(&self, buffers: &Gradients) -> Hits {
         if !self.masks_hits() {
-            return Ok(Hits::default());
+            return Hits::default();
         }
-        let plan = self.plan;
-        let hits =
-            Hits { list: buffers.class_list, begin: buffers.class_begin, end: buffers.class_end, width: 0 };
-        let arguments = ClassHitsArgs {
-            label_keys: buffers.label_keys,
-            labels: plan.labels() as i64,
-            num_true: plan.shape.num_true as i64,
-            label_bits: plan.label_bits as i32,
-            index_bits: plan.index_bits as i32,
-            keys: self.buffers.keys,
-            num_sampled: plan.shape.sampled as i32,
-            pad: 0,
-            list: hits.list,
-            begin: hits.begin,
-            end: hits.end,
-        };
-        let (items, kernel) = (plan.labels().max(plan.shape.sampled), self.small.class_hits);
-        // SAFETY: the caller's promise.
-        unsafe { self.queue.cover(kernel, items, kernel.rows, &arguments)? };
-        Ok(hits)
+        Hits { list: buffers.class_list, begin: buffers.class_begin, end: buffers.class_end, width: 0 }
     }
 
     /// One row for each class that has a gradient.
     unsafe fn merge(&self, outputs: &GradientOutputs, buffers: &Gradients, parts: ClassParts) -> Result<()> {
         let (plan, small) = (self.plan, self.small);
-        let (sampled, labels) = (plan.shape.sampled, plan.labels());
-        let RowList { row_ids, num_rows, capacity } = outputs.layout.list();
-        let index = MergeIndexArgs {
-            keys: self.buffers.keys,
-            label_keys: buffers.label_keys,
-            labels: labels as i64,
-            num_sampled: sampled as i32,
-            index_bits: plan.index_bits as i32,
-            label_bits: plan.label_bits as i32,
-            pad: 0,
-            heads: buffers.heads,
-            news: buffers.news,
-            control: self.buffers.control,
-            num_rows: num_rows as Address,
-        };
+        let classes = plan.shape.sampled + plan.labels();
+        let classes_of_block = warps_of_block(small.merge_rows, plan.shape.dim);
+        let rows = self.merge_arguments(outputs, buffers, parts);
+        // SAFETY: the caller's promise.
+        unsafe {
+            match &outputs.layout {
+                Layout::Update(update, _) => {
+                    self.queue.cover(small.update_rows, classes, classes_of_block, &update_rows(rows, update))
+                }
+                Layout::Sparse(_) | Layout::Dense => {
+                    self.queue.cover(small.merge_rows, classes, classes_of_block, &rows)
+                }
+            }
+        }
+    }
+
+    fn merge_arguments(
+        &self,
+        outputs: &GradientOutputs,
+        buffers: &Gradients,
+        parts: ClassParts,
+    ) -> MergeRowsArgs {
+        let plan = self.plan;
+        let RowList { row_ids, capacity, .. } = outputs.layout.list();
         let (of_weights, of_biases) = (outputs.of_weights(), outputs.of_biases());
         let where_wanted = |wanted, buffer| if wanted { buffer } else { 0 };
-        let rows = MergeRowsArgs {
-            keys: index.keys,
-            label_keys: index.label_keys,
-            labels: index.labels,
+        MergeRowsArgs {
+            keys: self.buffers.keys,
+            label_keys: buffers.label_keys,
+            labels: plan.labels() as i64,
             num_true: plan.shape.num_true as i64,
-            num_sampled: index.num_sampled,
-            index_bits: index.index_bits,
-            label_bits: index.label_bits,
+            num_sampled: plan.shape.sampled as i32,
+            index_bits: plan.index_bits as i32,
+            label_bits: plan.label_bits as i32,
             sparse: i32::from(!row_ids.is_null()),
             heads: buffers.heads,
             news: buffers.news,
@@ -277,26 +258,6 @@ impl Run<'_> {
             d_weights_dtype: outputs.d_weights.map_or(0, |tensor| dtype_code(tensor.dtype)),
             d_biases_dtype: outputs.d_biases.map_or(0, |tensor| dtype_code(tensor.dtype)),
             control: self.buffers.control,
-        };
-        // SAFETY: the caller's promise.
-        unsafe {
-            self.queue.cover(small.merge_flags, sampled.max(labels), small.merge_flags.rows, &index)?;
-            self.queue.launch(small.merge_index, [1, 1], &index)?;
-            if of_weights {
-                self.queue.launch(small.merge_pieces, [labels / MERGE_PIECE, 1], &rows)?;
-            }
-            let classes_of_block = warps_of_block(small.merge_rows, plan.shape.dim);
-            match &outputs.layout {
-                Layout::Update(update, _) => self.queue.cover(
-                    small.update_rows,
-                    sampled + labels,
-                    classes_of_block,
-                    &update_rows(rows, update),
-                ),
-                Layout::Sparse(_) | Layout::Dense => {
-                    self.queue.cover(small.merge_rows, sampled + labels, classes_of_block, &rows)
-                }
-            }
         }
     }
 }

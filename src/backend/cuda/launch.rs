@@ -68,30 +68,40 @@ impl Queue<'_> {
     /// # Safety
     /// They exist on the device.
     pub(super) unsafe fn sort(&self, small: &Small, keys: Address, count: usize) -> Result<()> {
-        let Small { sort_block, sort_step, sort_merge, .. } = *small;
-        let block = sort_block.rows;
-        let args = |run, distance| SortArgs {
-            keys,
-            count: count as i64,
-            run: run as i64,
-            distance: distance as i64,
-        };
+        let block = small.sort_block;
         // SAFETY: the caller's promise.
         unsafe {
-            self.cover(sort_block, count, block, &args(0, 0))?;
-            let mut run = block;
-            while run < count {
-                let mut distance = run;
-                while distance >= block {
-                    self.cover(sort_step, count, sort_step.rows, &args(run, distance))?;
-                    distance /= 2;
-                }
-                self.cover(sort_merge, count, block, &args(run, 0))?;
-                run *= 2;
+            self.cover(block, count, block.rows, &sort_arguments(keys, count, 0, 0))?;
+            self.merge_runs(small, keys, count)
+        }
+    }
+
+    /// Sorts keys of which each block of `sort_block` is sorted; there is one up to 8,192.
+    ///
+    /// # Safety
+    /// As `sort`.
+    pub(super) unsafe fn merge_runs(&self, small: &Small, keys: Address, count: usize) -> Result<()> {
+        let Small { sort_step, sort_merge, .. } = *small;
+        let block = sort_merge.rows;
+        let args = |run, distance| sort_arguments(keys, count, run, distance);
+        let mut run = block;
+        while run < count {
+            let mut distance = run;
+            while distance >= block {
+                // SAFETY: the caller's promise.
+                unsafe { self.cover(sort_step, count, sort_step.rows, &args(run, distance))? };
+                distance /= 2;
             }
+            // SAFETY: the caller's promise.
+            unsafe { self.cover(sort_merge, count, block, &args(run, 0))? };
+            run *= 2;
         }
         Ok(())
     }
+}
+
+fn sort_arguments(keys: Address, count: usize, run: usize, distance: usize) -> SortArgs {
+    SortArgs { keys, count: count as i64, run: run as i64, distance: distance as i64 }
 }
 
 fn too_large(instance: &Instance, [x, y]: [usize; 2]) -> Error {

@@ -6,9 +6,9 @@
 //!   workspace  where everything lies in the caller's memory
 //!   sampling   candidates drawn ahead, at once, or by the stream
 //!              draw, slots, ahead, capture
-//!   prepare    candidates, rows                             kernels/{sort,columns,rows,sampling}.cuh
+//!   prepare    candidates, rows, sorted keys                kernels/{begin,prepare}.cuh
 //!   forward    logits, loss                                 kernels/{logits,attend,loss}.cuh
-//!   gradients  d_inputs, d_weights, d_biases                kernels/{gradients,attend,merge}.cuh
+//!   gradients  d_inputs, d_weights, d_biases                kernels/{shares,attend,merge,update}.cuh
 //!   chunks     the same for long rows                       kernels/{logits,product}.cuh, cublaslt
 //!   launch     a kernel with its arguments
 //!   wgmma      kernels for compute capability 9.0             kernels/{logits,attend}_wgmma.cuh

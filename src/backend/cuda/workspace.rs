@@ -2,9 +2,12 @@
 //! it out also measures it. Sizes depend on the plan alone and do not grow when rows
 //! become fewer.
 
-use super::arguments::{Address, Control, MERGE_PIECE};
+use super::arguments::{Address, Control, MERGE_PIECE, Ranks, RowTotals, rank_blocks};
 use super::catalogue::Attend;
 use super::plan::{Plan, Route};
+
+/// Threads of a block of finish_rows, of which a row has 32 at most.
+const FINISH_BLOCK: usize = 256;
 
 /// What allocations and the widest copies are aligned to.
 const ALIGNMENT: usize = 256;
@@ -62,7 +65,7 @@ pub(super) struct Workspace {
     pub(super) true_logits: Address,
     pub(super) hits: Address,
     pub(super) partial: Address,
-    pub(super) row_loss: Address,
+    pub(super) totals: Address,
     pub(super) gradients: Option<Gradients>,
 }
 
@@ -77,8 +80,8 @@ pub(super) struct Gradients {
     pub(super) class_list: Address,
     pub(super) class_begin: Address,
     pub(super) class_end: Address,
-    pub(super) heads: Address,
-    pub(super) news: Address,
+    pub(super) heads: Ranks,
+    pub(super) news: Ranks,
     pub(super) pieces: Address,
     /// What is summed to d_inputs, `[splits, N, padded d]` or one chunk of it.
     pub(super) row_parts: Address,
@@ -128,7 +131,7 @@ impl Workspace {
             true_logits: arena.doubles(labels),
             hits: arena.words(labels),
             partial: arena.floats(2 * partials),
-            row_loss: arena.doubles(rows),
+            totals: arena.take((32 * rows).div_ceil(FINISH_BLOCK).max(1), size_of::<RowTotals>()),
             gradients: gradients.then(|| Gradients::take(plan, arena)),
         }
     }
@@ -146,8 +149,8 @@ impl Gradients {
             class_list: arena.words(labels),
             class_begin: arena.words(sampled),
             class_end: arena.words(sampled),
-            heads: arena.words(sampled + 1),
-            news: arena.words(labels + 1),
+            heads: ranks(sampled, arena),
+            news: ranks(labels, arena),
             pieces: arena.floats(labels / MERGE_PIECE * plan.padded_dim),
             row_parts: 0,
             class_parts: 0,
@@ -186,6 +189,10 @@ impl Gradients {
 
 fn operand(plan: &Plan, rows: usize, arena: &mut Arena) -> [Address; 2] {
     planes(plan, rows * plan.padded_dim, arena)
+}
+
+fn ranks(count: usize, arena: &mut Arena) -> Ranks {
+    Ranks { within: arena.words(count + 1), before: arena.words(rank_blocks(count)) }
 }
 
 /// One buffer of `elements` for each plane of an operand.
