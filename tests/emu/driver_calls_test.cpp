@@ -12,7 +12,7 @@ struct AddSums {
 };
 void* add_sums() {
     static std::string image =
-        fake::make_image(90, false, "#include \"gradients.cuh\"\nINSTANTIATE_add_sums()\n");
+        fake::make_image(90, "", false, "#include \"gradients.cuh\"\nINSTANTIATE_add_sums()\n");
     void *module = nullptr, *function = nullptr;
     DONE(cuModuleLoadData(&module, image.c_str()));
     DONE(cuModuleGetFunction(&function, module, "add_sums"));
@@ -128,7 +128,7 @@ TEST(launches_beyond_the_limits_are_refused) {
     loud("the device has 232448", {}, [] { start(), GIVES(1, cuFuncSetAttribute(add_sums(), 8, 232449)); });
     loud("the device has 166912", {{"FAKE_CUDA_ARCH", "80"}}, [] {
         start();
-        std::string image = fake::make_image(80, false, "\nINSTANTIATE_add_sums()\n");
+        std::string image = fake::make_image(80, "", false, "\nINSTANTIATE_add_sums()\n");
         void *module, *function;
         DONE(cuModuleLoadData(&module, image.c_str()));
         DONE(cuModuleGetFunction(&function, module, "add_sums"));
@@ -140,18 +140,18 @@ TEST(images_of_another_device_or_of_nothing_are_refused) {
     silent({{"FAKE_CUDA_ARCH", "80"}}, [] {
         start();
         void* module;
-        std::string newer = fake::make_image(90, false, "\nINSTANTIATE_add_sums()\n");
+        std::string newer = fake::make_image(90, "", false, "\nINSTANTIATE_add_sums()\n");
         GIVES(209, cuModuleLoadData(&module, newer.c_str()));
         GIVES(200, cuModuleLoadData(&module, newer.substr(0, newer.size() - 3).c_str()));
         GIVES(200, cuModuleLoadData(&module,
                                     "\x7f"
                                     "ELF"));
-        DONE(cuModuleLoadData(&module, fake::make_image(75, true, "\nINSTANTIATE_add_sums()\n").c_str()));
+        DONE(cuModuleLoadData(&module, fake::make_image(75, "", true, "\nINSTANTIATE_add_sums()\n").c_str()));
     });
     loud("no kernel absent", {}, [] {
         void* module;
         start(), GIVES(200, cuModuleLoadData(
-                                &module, fake::make_image(90, false, "\nINSTANTIATE_absent()\n").c_str()));
+                                &module, fake::make_image(90, "", false, "\nINSTANTIATE_absent()\n").c_str()));
     });
 }
 TEST(failures_are_injected_at_the_call_that_was_named) {
