@@ -32,6 +32,10 @@ impl Call<'_> {
         faults.must_if(sgd && update.epsilon != 0.0, invalid, "epsilon");
         let has_both = !update.learning_rate_pointer.is_null() && update.learning_rate != 0.0;
         faults.must_if(has_both, invalid, "learning_rate");
+        if !update.learning_rate_pointer.is_null() && !self.step.is_tame {
+            // It may lie in another array, whose numbers need not be rates.
+            faults.may(invalid, "learning_rate_pointer");
+        }
         let of_rows = update.rule == SSL_UPDATE_ADAGRAD;
         faults.must_if(update.weights_state_stride != 0 && !of_rows, invalid, "weights_state_stride");
         let batch = &self.step.batch;
