@@ -187,7 +187,9 @@ fn a_file_that_grows_meanwhile_has_an_end() {
         });
         for _ in 0..10 {
             if let Err(failure) = create(&path, 1) {
-                assert_eq!(failure.status, SSL_STATUS_INVALID_VALUE, "{}", failure.message);
+                // As many lines as are there already, or the last of them cut in two.
+                let likely = [SSL_STATUS_INVALID_VALUE, SSL_STATUS_FILE];
+                assert!(likely.contains(&failure.status), "{}", failure.message);
             }
         }
         stop.store(true, Ordering::Relaxed);
