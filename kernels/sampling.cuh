@@ -18,8 +18,10 @@ DEV double class_probability(const TrueCountsArgs& a, i64 cls) {
 }
 
 DEV double expected_count(const TrueCountsArgs& a, i64 cls) {
-    if (a.rule == CONSTANT) return a.constant;
     double p = class_probability(a, cls);
+    // A class of weight 0 is not drawn where all others are, either.
+    if (p == 0) return 0;
+    if (a.rule == CONSTANT) return a.constant;
     // No draw was rejected where there were as many tries as draws.
     if (a.rule == PROPORTIONAL || a.info->tries == a.num_sampled) return p * a.num_sampled;
     return -expm1(a.info->tries * log1p(-p));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use common::drawing::{SAMPLERS, drawing_case, drawing_config, forward, learned_counts, on};
 use common::driver::Driver;
 use common::emulated::emulated;
-use common::{Call, Case, F32, F64, Outputs, Types, assert_close};
+use common::{Call, Case, F32, F64, Handle, Outputs, Types, assert_close};
 use sampled_softmax::abi::*;
 
 /// float32 tensors, expected counts of a type.
@@ -50,6 +50,31 @@ fn every_sampler_draws_what_the_cpu_engine_draws() {
                 }
             }
         }
+    });
+}
+
+/// Where every class that can be drawn is, Q is 1 for each of them alone.
+#[test]
+fn a_label_of_weight_0_is_at_fault_where_all_others_are_drawn() {
+    emulated(a_label_of_weight_0_is_at_fault_where_all_others_are_drawn, "all", &[], || {
+        let case = case(F32);
+        let never = case.labels[0];
+        let weights: Vec<f64> = (0..100).map(|class| f64::from(class != never as i32)).collect();
+        let config = ssl_config {
+            backend: SSL_BACKEND_CUDA,
+            num_sampled: 99,
+            unigrams: weights.as_ptr(),
+            num_unigrams: 100,
+            ..drawing_config(SSL_SAMPLER_FIXED_UNIGRAM)
+        };
+        let case = Case { ids: vec![0; 99], sampled_expected_count: vec![0.0; 99], ..case };
+        let outputs = forward(&case, &Arc::new(Handle::create(&config).unwrap()), 0);
+        assert_eq!(outputs.device_status, SSL_STATUS_EXPECTED_COUNT as u32);
+        let counts = outputs.true_expected_count.values();
+        for (label, count) in case.labels.iter().zip(counts) {
+            assert_eq!(count, if *label == never { 0.0 } else { 1.0 }, "label {label}");
+        }
+        assert!(outputs.loss.get(0).is_nan());
     });
 }
 

@@ -2,7 +2,7 @@
 # Runs what watches a whole process; a single report is a failure.
 #
 #   memcheck   C and C++ programs under valgrind: every function of the header with every
-#              sampler, from several threads, on the CPU engine and on the emulated driver
+#              sampler, from several threads, on the CPU engine
 #   address    the library and its Rust tests with AddressSanitizer and LeakSanitizer
 #   thread     the library, its Rust tests and the standard library with ThreadSanitizer
 #   undefined  C and C++ programs, the C++ binding and the emulated kernels with
@@ -18,6 +18,8 @@
 #   reported. ThreadSanitizer, which is compiled into both, sees them.
 #   ThreadSanitizer does not follow the emulator's fibers, so that it watches the CPU
 #   engine, the sampler and the handles, and not the thread that draws ahead for a device.
+#   Valgrind takes a switch between the emulator's fibers for use of memory that was never
+#   written; on the emulated driver AddressSanitizer watches.
 #   Valgrind (3.19) has no AVX-512, so that memcheck runs the kernels for AVX2; the others
 #   run those of the machine.
 set -eu
@@ -26,7 +28,6 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 out=$root/build/sanitize
 target=x86_64-unknown-linux-gnu
-emulator=$root/build/emu-x86-64-v3
 failed=
 mkdir -p "$out"
 
@@ -68,12 +69,6 @@ programs() {
 # The names that `programs` gives them.
 PROGRAMS="init link_all every_function train binding_cpp train_cpp"
 
-# on_emulator COMMAND...: where the fake libcuda is the driver, and reaches host memory.
-on_emulator() {
-    env LD_LIBRARY_PATH="$root/target/release:$emulator" SAMPLED_SOFTMAX_NVRTC="$emulator/libnvrtc.so.13" \
-        SAMPLED_SOFTMAX_CACHE_DIR="$out/cache" FAKE_CUDA_PAGEABLE=1 FAKE_CUDA_STRICT=1 "$@"
-}
-
 on_cpu() {
     env LD_LIBRARY_PATH="$root/target/release" "$@"
 }
@@ -84,15 +79,11 @@ memcheck() {
         return
     fi
     programs
-    make --silent -C tests/emu driver MARCH=x86-64-v3
     for program in $PROGRAMS; do
         watch "memcheck: $program" on_cpu env SAMPLED_SOFTMAX_ISA=avx2 \
             valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect \
             --show-leak-kinds=definite,indirect "$out/$program"
     done
-    watch "memcheck: every_function on the emulated driver" on_emulator env SAMPLED_SOFTMAX_ISA=avx2 \
-        valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect \
-        --show-leak-kinds=definite,indirect "$out/every_function"
 }
 
 # The compiler's sanitizers are not stable; the variable lets a stable compiler have them.
