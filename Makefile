@@ -124,7 +124,7 @@ fuzz: export SAMPLED_SOFTMAX_NUM_THREADS = 1
 fuzz: export ASAN_OPTIONS = allocator_may_return_null=1:max_allocation_size_mb=1024
 fuzz: export PATH := $(CURDIR)/build/cargo-fuzz/bin:$(PATH)
 fuzz: emu
-	nice cargo test --quiet --test boundary -- --ignored a_long_run --nocapture
+	nice cargo test --locked --quiet --test boundary -- --ignored a_long_run --nocapture
 	command -v cargo-fuzz >/dev/null || cargo install --quiet cargo-fuzz --root build/cargo-fuzz
 	mkdir -p $(FUZZERS:%=build/fuzz/corpus/%)
 	for fuzzer in $(FUZZERS); do RUSTC_BOOTSTRAP=1 nice cargo fuzz run --fuzz-dir tests/fuzz \
