@@ -16,6 +16,7 @@ pub mod emulated;
 mod handle;
 mod outputs;
 pub mod own_process;
+mod statuses;
 mod tolerance;
 pub mod updating;
 
@@ -29,6 +30,7 @@ pub use compare::{
 };
 pub use handle::{Failure, Handle, check, last_error};
 pub use outputs::{Outputs, earlier};
+pub use statuses::STATUSES;
 pub use tolerance::Tolerances;
 
 use sampled_softmax::abi::{SSL_DTYPE_BFLOAT16, SSL_DTYPE_FLOAT16, SSL_DTYPE_FLOAT32, SSL_DTYPE_FLOAT64};

@@ -7,10 +7,10 @@ use sampled_softmax::abi::*;
 use sampled_softmax::capi::*;
 
 use super::choices::Choices;
-use super::faults::{Faults, STATUSES};
+use super::faults::Faults;
 use super::memory::Place;
 use super::session::Session;
-use crate::common::last_error;
+use crate::common::{STATUSES, last_error};
 
 impl Session {
     /// The functions that take no handle, and NULL where a handle is asked for.

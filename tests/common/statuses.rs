@@ -1,0 +1,26 @@
+//! What a call may answer.
+
+use sampled_softmax::abi::*;
+
+/// Every status that the header documents, but the one that admits a defect.
+pub const STATUSES: [ssl_status; 19] = [
+    SSL_STATUS_OK,
+    SSL_STATUS_INVALID_VALUE,
+    SSL_STATUS_NULL_POINTER,
+    SSL_STATUS_STRUCT_SIZE,
+    SSL_STATUS_SHAPE,
+    SSL_STATUS_DTYPE,
+    SSL_STATUS_ALIGNMENT,
+    SSL_STATUS_WORKSPACE,
+    SSL_STATUS_LABEL_RANGE,
+    SSL_STATUS_EXPECTED_COUNT,
+    SSL_STATUS_OVERLAP,
+    SSL_STATUS_NO_BACKEND,
+    SSL_STATUS_ARCHITECTURE,
+    SSL_STATUS_GRAPH_CAPTURE,
+    SSL_STATUS_HOST_MEMORY,
+    SSL_STATUS_DEVICE_MEMORY,
+    SSL_STATUS_FILE,
+    SSL_STATUS_LAUNCH,
+    SSL_STATUS_DEVICE_LOST,
+];
