@@ -13,7 +13,7 @@
 #include <initializer_list>
 #include <string>
 
-#include "library.h"
+#include "status.h"
 
 namespace sampled_softmax::jax {
 

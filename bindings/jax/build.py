@@ -26,10 +26,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-NATIVE = HERE.parent / "native"
 FILE_NAME = "libsampled_softmax_jax.so"
-SOURCES = ("sampled_softmax_jax.cc", "library.h", "handles.h", "buffers.h", "driver.h", "frame.h",
-           "exports.map")  # fmt: skip
+SOURCE = HERE / "sampled_softmax_jax.cc"
 
 
 class BuildError(Exception):
@@ -62,11 +60,8 @@ def xla_version(include: Path) -> tuple[int, int]:
 
 def is_current(output: Path, include: Path) -> bool:
     """Whether what lies there came from these sources, and suits these headers."""
-    sources = [HERE / name for name in SOURCES] + [
-        NATIVE / "workspace.h",
-        ROOT / "include" / "sampled_softmax.h",
-        Path(__file__),
-    ]
+    sources = [file for folder in (HERE, HERE.parent / "native") for file in folder.iterdir() if file.is_file()]
+    sources.append(ROOT / "include" / "sampled_softmax.h")
     if not output.is_file() or output.stat().st_mtime < max(source.stat().st_mtime for source in sources):
         return False
     packed = ctypes.CDLL(str(output)).sampled_softmax_jax_xla_version()
@@ -95,11 +90,11 @@ def build(directory: Path) -> Path:
     # Written beside and renamed: a process that has the old one mapped keeps it.
     partial = output.with_name(f"{FILE_NAME}.{os.getpid()}")
     arguments = ["-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-ffunction-sections"]
-    arguments += ["-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}", f"-I{NATIVE}", "-isystem", str(include)]
+    arguments += ["-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}", "-isystem", str(include)]
     # The C++ library goes in, as far as it is used, so that the oldest Linux that the
     # wheel is for need not have the one of the compiler; and only our names come out.
     arguments += ["-static-libstdc++", "-Wl,--gc-sections", "-s"]
-    arguments += [f"-Wl,--version-script={HERE / 'exports.map'}", str(HERE / SOURCES[0]), "-o", str(partial)]
+    arguments += [f"-Wl,--version-script={HERE / 'exports.map'}", str(SOURCE), "-o", str(partial)]
     try:
         done = subprocess.run([*command, *arguments, "-ldl"], capture_output=True, text=True, check=False)
         if done.returncode:

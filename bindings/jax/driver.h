@@ -10,7 +10,7 @@
 
 #include <string>
 
-#include "library.h"
+#include "status.h"
 
 namespace sampled_softmax::jax {
 

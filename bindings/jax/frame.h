@@ -26,9 +26,7 @@ struct Frame {
   int64_t num_true() const { return config[2]; }
   bool reduced() const { return config[7] != SSL_REDUCTION_NONE; }
 
-  // A configuration of another length than ours is refused here, before any of its
-  // fields is read.
-  Handle handle() const { return handles().get(config, unigrams, place); }
+  std::shared_ptr<Handle> handle() const { return handle_of(config_of(config, unigrams, place)); }
 
   xla::ffi::AnyBuffer arg(size_t index) const {
     const auto buffer = args.get<xla::ffi::AnyBuffer>(index);

@@ -17,11 +17,11 @@
 #include <cstring>
 #include <memory>
 
+#include "../native/workspace.h"
 #include "buffers.h"
 #include "driver.h"
 #include "frame.h"
 #include "handles.h"
-#include "workspace.h"
 
 namespace sampled_softmax::jax {
 namespace {
@@ -39,7 +39,7 @@ class Call {
     SSL_INIT(loss);
     if (frame.place.backend == SSL_BACKEND_CPU) {
       size_t forward = 0, backward = 0;
-      check(library.workspace_size(handle.get(), &batch, &forward, &backward));
+      check(Functions().workspace_size(handle->get(), &batch, &forward, &backward));
       host_workspace_.Take(std::max(forward, backward));
       workspace_ = host_workspace_.data();
       workspace_size_ = host_workspace_.size();
@@ -69,7 +69,7 @@ class Call {
   void* workspace() const { return workspace_; }
   size_t workspace_size() const { return workspace_size_; }
 
-  const Handle handle;
+  const std::shared_ptr<Handle> handle;
   const Operands operands;
   const ssl_batch batch;
   const ssl_candidates candidates;
@@ -169,24 +169,23 @@ void draw(const Frame& frame, ssl_handle* handle, int64_t* learned_counts) {
   candidates.ids = words_of<int64_t>("sampled_candidates", ids, {frame.num_sampled()});
   candidates.learned_counts = learned_counts;
   set_counts(candidates, true_count, {batch.num_rows, frame.num_true()}, sampled_count, frame.num_sampled());
-  check(library.sample(handle, &batch, &candidates, frame.place.stream));
+  check(Functions().sample(handle, &batch, &candidates, frame.place.stream));
 }
 
 // labels, step -> ids, expected counts
-void sample(const Frame& frame) { draw(frame, frame.handle().get(), nullptr); }
+void sample(const Frame& frame) { draw(frame, frame.handle()->get(), nullptr); }
 
 // labels, step, counts [C, 2] words -> ids, expected counts, counts after the draw
 //
 // What a learned sampler has learned is an argument and a result here, since a program
 // of XLA has no state; so there is a handle for each call.
 void learn(const Frame& frame) {
-  Handles::expect_fields(frame.config);
-  const std::vector<int64_t> fields(frame.config.begin(), frame.config.end());
-  ssl_config config = config_of(fields, frame.place, nullptr);
-  config.learned_counts = words_of<int64_t>("learned_counts", frame.arg(2), {frame.num_classes()});
+  const Config config = config_of(frame.config, "", frame.place);
+  ssl_config fields = config.Fields();
+  fields.learned_counts = words_of<int64_t>("learned_counts", frame.arg(2), {frame.num_classes()});
   ssl_handle* made = nullptr;
-  check(library.create(&config, &made));
-  const Handle handle(made, [](ssl_handle* handle) { library.destroy(handle); });
+  check(Functions().create(&fields, &made));
+  const Handle handle(made);
   draw(frame, made, words_of<int64_t>("learned_counts", frame.ret(3), {frame.num_classes()}));
 }
 
@@ -195,7 +194,7 @@ void forward(const Frame& frame) {
   Call call(frame, frame.ret(2));
   call.set_loss(frame.ret(0));
   call.set_log_sum_exp(frame.ret(1));
-  check(library.forward(call.handle.get(), &call.batch, &call.candidates, &call.loss, call.workspace(),
+  check(Functions().forward(call.handle->get(), &call.batch, &call.candidates, &call.loss, call.workspace(),
                         call.workspace_size(), frame.place.stream));
 }
 
@@ -204,7 +203,7 @@ void backward(const Frame& frame) {
   Call call(frame, frame.ret(5));
   call.set_log_sum_exp(frame.arg(8));
   const Gradients gradients(frame, call, 9, 0);
-  check(library.backward(call.handle.get(), &call.batch, &call.candidates, &call.loss, &gradients.fields,
+  check(Functions().backward(call.handle->get(), &call.batch, &call.candidates, &call.loss, &gradients.fields,
                          call.workspace(), call.workspace_size(), frame.place.stream));
   gradients.clear_behind_last();
 }
@@ -215,7 +214,7 @@ void forward_backward(const Frame& frame) {
   call.set_loss(frame.ret(0));
   call.set_log_sum_exp(frame.ret(1));
   const Gradients gradients(frame, call, 8, 2);
-  check(library.forward_backward(call.handle.get(), &call.batch, &call.candidates, &call.loss, &gradients.fields,
+  check(Functions().forward_backward(call.handle->get(), &call.batch, &call.candidates, &call.loss, &gradients.fields,
                                  call.workspace(), call.workspace_size(), frame.place.stream));
   gradients.clear_behind_last();
 }
@@ -243,19 +242,11 @@ SAMPLED_SOFTMAX_CUDA_HANDLER(forward, xla::ffi::Traits::kCmdBufferCompatible);
 SAMPLED_SOFTMAX_CUDA_HANDLER(backward, xla::ffi::Traits::kCmdBufferCompatible);
 SAMPLED_SOFTMAX_CUDA_HANDLER(forward_backward, xla::ffi::Traits::kCmdBufferCompatible);
 
-// The header this was compiled with, as `ssl_version` packs it.
-extern "C" SAMPLED_SOFTMAX_EXPORT uint32_t sampled_softmax_jax_version() {
-  return SSL_ABI_VERSION_MAJOR << 16 | SSL_ABI_VERSION_MINOR << 8 | SSL_ABI_VERSION_PATCH;
-}
-
 // The version of XLA's interface for foreign functions that this was compiled with. XLA
 // takes older ones, and refuses newer ones.
 extern "C" SAMPLED_SOFTMAX_EXPORT uint32_t sampled_softmax_jax_xla_version() {
   return XLA_FFI_API_MAJOR << 16 | XLA_FFI_API_MINOR;
 }
-
-// Takes the addresses of the library's functions, in the order of `Library`.
-extern "C" SAMPLED_SOFTMAX_EXPORT void sampled_softmax_jax_bind(const Library* functions) { library = *functions; }
 
 // Copies the unigram weights of `config` under a name that programs will use.
 extern "C" SAMPLED_SOFTMAX_EXPORT void sampled_softmax_jax_name_unigrams(const char* name, const ssl_config* config) {
@@ -266,7 +257,7 @@ extern "C" SAMPLED_SOFTMAX_EXPORT void sampled_softmax_jax_name_unigrams(const c
   unigrams.num_reserved_ids = config->num_reserved_ids;
   unigrams.num_shards = config->num_shards;
   unigrams.shard = config->shard;
-  handles().name_unigrams(name, std::move(unigrams));
+  named_unigrams().add(name, std::move(unigrams));
 }
 
 // Makes the handle that a program will need, so that its configuration is refused, if it
@@ -278,10 +269,10 @@ extern "C" SAMPLED_SOFTMAX_EXPORT ssl_status sampled_softmax_jax_prepare(const i
                                                                          size_t* workspace_size) {
   const Place place{backend, device, nullptr};
   try {
-    const Handle handle = handles().get({config, num_fields}, unigrams, place);
+    const std::shared_ptr<Handle> handle = handle_of(config_of({config, num_fields}, unigrams, place));
     if (batch == nullptr) return SSL_STATUS_OK;
     size_t forward = 0, backward = 0;
-    const ssl_status status = library.workspace_size(handle.get(), batch, &forward, &backward);
+    const ssl_status status = Functions().workspace_size(handle->get(), batch, &forward, &backward);
     *workspace_size = std::max(forward, backward);
     return status;
   } catch (const Refused& refused) {

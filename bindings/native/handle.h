@@ -4,17 +4,43 @@
 // Handles of the library, shared by all kernels of one configuration: a handle owns a
 // pool of threads, and a graph may hold many kernels. A library must be bound.
 
+#include <string.h>
+
 #include <list>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "library.h"
 
 namespace sampled_softmax_native __attribute__((visibility("hidden"))) {
+
+// A float64 as it stands in keys: by its bits, since a NaN would equal every number.
+inline uint64_t Bits(double value) {
+  uint64_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+// What a fixed unigram sampler draws from.
+struct Unigrams {
+  std::vector<double> weights;
+  std::string vocab_file;
+  double distortion = 1;
+  int64_t num_reserved_ids = 0;
+  uint32_t num_shards = 1;
+  uint32_t shard = 0;
+
+  auto Key() const {
+    const std::string_view bytes(reinterpret_cast<const char*>(weights.data()), weights.size() * sizeof(double));
+    return std::make_tuple(Bits(distortion), num_reserved_ids, num_shards, shard, std::string_view(vocab_file), bytes);
+  }
+};
 
 // ssl_config by value: what a handle is.
 struct Config {
@@ -29,22 +55,54 @@ struct Config {
   uint32_t counts = SSL_COUNTS_TF;
   uint32_t hits = SSL_HITS_MASK;
   uint32_t reduction = SSL_REDUCTION_NONE;
+  uint32_t generator = SSL_GENERATOR_XOSHIRO;
   uint64_t seed = 0;
   uint64_t rank = 0;
   double probability_floor = 0;
-  std::string unigrams;  // the bytes of float64 weights
-  std::string vocab_file;
-  double distortion = 1;
-  int64_t num_reserved_ids = 0;
-  uint32_t num_shards = 1;
-  uint32_t shard = 0;
+  std::shared_ptr<const Unigrams> unigrams;  // of a fixed unigram sampler
 
   auto Key() const {
-    return std::tie(backend, device, num_threads, num_classes, num_sampled, num_true, sampler, sampling, counts, hits,
-                    reduction, seed, rank, probability_floor, distortion, num_reserved_ids, num_shards, shard,
-                    vocab_file, unigrams);
+    return std::make_tuple(backend, device, num_threads, num_classes, num_sampled, num_true, sampler, sampling, counts,
+                           hits, reduction, generator, seed, rank, Bits(probability_floor));
   }
-  bool operator<(const Config& other) const { return Key() < other.Key(); }
+  bool operator<(const Config& other) const {
+    if (Key() != other.Key()) return Key() < other.Key();
+    // Weights may be megabytes; where they are the same object, they are not read.
+    if (unigrams == other.unigrams || other.unigrams == nullptr) return false;
+    return unigrams == nullptr || unigrams->Key() < other.unigrams->Key();
+  }
+
+  // Borrows from this object.
+  ssl_config Fields() const {
+    ssl_config fields;
+    SSL_INIT(fields);
+    fields.backend = backend;
+    fields.device = device;
+    fields.num_threads = num_threads;
+    fields.num_classes = num_classes;
+    fields.num_sampled = num_sampled;
+    fields.num_true = num_true;
+    fields.sampler = sampler;
+    fields.sampling = sampling;
+    fields.counts = counts;
+    fields.hits = hits;
+    fields.reduction = reduction;
+    fields.generator = generator;
+    fields.seed = seed;
+    fields.rank = rank;
+    fields.probability_floor = probability_floor;
+    if (unigrams != nullptr) {
+      fields.unigrams = unigrams->weights.empty() ? nullptr : unigrams->weights.data();
+      fields.num_unigrams = static_cast<int64_t>(unigrams->weights.size());
+      fields.vocab_file = unigrams->vocab_file.empty() ? nullptr : unigrams->vocab_file.c_str();
+      fields.distortion = unigrams->distortion;
+      fields.has_distortion = 1;
+      fields.num_reserved_ids = unigrams->num_reserved_ids;
+      fields.num_shards = unigrams->num_shards;
+      fields.shard = unigrams->shard;
+    }
+    return fields;
+  }
 };
 
 class Handle {
@@ -60,70 +118,68 @@ class Handle {
   ssl_handle* handle_;
 };
 
-inline ssl_status MakeHandle(const Config& config, std::shared_ptr<Handle>* handle) {
-  ssl_config fields;
-  SSL_INIT(fields);
-  fields.backend = config.backend;
-  fields.device = config.device;
-  fields.num_threads = config.num_threads;
-  fields.num_classes = config.num_classes;
-  fields.num_sampled = config.num_sampled;
-  fields.num_true = config.num_true;
-  fields.sampler = config.sampler;
-  fields.sampling = config.sampling;
-  fields.counts = config.counts;
-  fields.hits = config.hits;
-  fields.reduction = config.reduction;
-  fields.seed = config.seed;
-  fields.rank = config.rank;
-  fields.probability_floor = config.probability_floor;
-  std::vector<double> unigrams(config.unigrams.size() / sizeof(double));
-  if (config.sampler == SSL_SAMPLER_FIXED_UNIGRAM) {
-    // Copied, since the bytes of a string need not be aligned.
-    if (!unigrams.empty()) memcpy(unigrams.data(), config.unigrams.data(), unigrams.size() * sizeof(double));
-    fields.unigrams = unigrams.empty() ? nullptr : unigrams.data();
-    fields.num_unigrams = static_cast<int64_t>(unigrams.size());
-    fields.vocab_file = config.vocab_file.empty() ? nullptr : config.vocab_file.c_str();
-    fields.distortion = config.distortion;
-    fields.has_distortion = 1;
-    fields.num_reserved_ids = config.num_reserved_ids;
-    fields.num_shards = config.num_shards;
-    fields.shard = config.shard;
-  }
-  ssl_handle* made = nullptr;
-  ssl_status status = Functions().create(&fields, &made);
-  if (status == SSL_STATUS_OK) *handle = std::make_shared<Handle>(made);
-  return status;
-}
-
-// Handles that are kept although no kernel refers to them.
-constexpr size_t kRecentHandles = 16;
+// Handles that are kept although no kernel refers to them. A CPU handle owns threads, so
+// not very many; several for each of the devices of a large machine.
+constexpr size_t kRecentHandles = 64;
 
 // The handle of a configuration, made at its first use and kept while it is in use or one
 // of the last used; that of a learning sampler for ever, because its counts are not to be
 // had again.
+class Handles {
+ public:
+  ssl_status Get(const Config& config, std::shared_ptr<Handle>* handle) {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      *handle = Find(config);
+    }
+    if (*handle != nullptr) return SSL_STATUS_OK;
+    // Made outside the lock: tables of a large vocabulary take a while. Two threads may
+    // both make one; the second then finds the first's.
+    const ssl_config fields = config.Fields();
+    ssl_handle* made = nullptr;
+    const ssl_status status = Functions().create(&fields, &made);
+    if (status != SSL_STATUS_OK) return status;
+    auto fresh = std::make_shared<Handle>(made);
+    std::lock_guard<std::mutex> lock(mutex_);
+    *handle = Find(config);
+    if (*handle == nullptr) *handle = Keep(config, std::move(fresh));
+    return SSL_STATUS_OK;
+  }
+
+ private:
+  std::shared_ptr<Handle> Find(const Config& config) {
+    auto found = handles_.find(config);
+    std::shared_ptr<Handle> handle = found == handles_.end() ? nullptr : found->second.lock();
+    if (handle != nullptr) Touch(handle);
+    return handle;
+  }
+
+  std::shared_ptr<Handle> Keep(const Config& config, std::shared_ptr<Handle> handle) {
+    for (auto entry = handles_.begin(); entry != handles_.end();) {
+      entry = entry->second.expired() ? handles_.erase(entry) : std::next(entry);
+    }
+    handles_[config] = handle;
+    if (config.sampler == SSL_SAMPLER_LEARNED_UNIGRAM) learned_.push_back(handle);
+    Touch(handle);
+    return handle;
+  }
+
+  void Touch(const std::shared_ptr<Handle>& handle) {
+    recent_.remove(handle);
+    recent_.push_front(handle);
+    if (recent_.size() > kRecentHandles) recent_.pop_back();
+  }
+
+  std::mutex mutex_;
+  std::map<Config, std::weak_ptr<Handle>> handles_;
+  std::list<std::shared_ptr<Handle>> recent_;
+  std::vector<std::shared_ptr<Handle>> learned_;
+};
+
 inline ssl_status FindHandle(const Config& config, std::shared_ptr<Handle>* handle) {
   // Never destroyed: kernels may outlive the static objects of this library.
-  static auto* mutex = new std::mutex;
-  static auto* handles = new std::map<Config, std::weak_ptr<Handle>>;
-  static auto* recent = new std::list<std::shared_ptr<Handle>>;
-  static auto* learned = new std::vector<std::shared_ptr<Handle>>;
-  std::lock_guard<std::mutex> lock(*mutex);
-  auto found = handles->find(config);
-  if (found != handles->end()) *handle = found->second.lock();
-  if (*handle == nullptr) {
-    ssl_status status = MakeHandle(config, handle);
-    if (status != SSL_STATUS_OK) return status;
-    for (auto entry = handles->begin(); entry != handles->end();) {
-      entry = entry->second.expired() ? handles->erase(entry) : std::next(entry);
-    }
-    (*handles)[config] = *handle;
-    if (config.sampler == SSL_SAMPLER_LEARNED_UNIGRAM) learned->push_back(*handle);
-  }
-  recent->remove(*handle);
-  recent->push_front(*handle);
-  if (recent->size() > kRecentHandles) recent->pop_back();
-  return SSL_STATUS_OK;
+  static auto* handles = new Handles;
+  return handles->Get(config, handle);
 }
 
 // A kernel's handle: that of its last call, as long as the shapes stay.

@@ -22,6 +22,7 @@ struct Library {
   decltype(&ssl_create) create;
   decltype(&ssl_forward) forward;
   decltype(&ssl_backward) backward;
+  decltype(&ssl_forward_backward) forward_backward;
   decltype(&ssl_sample) sample;
   decltype(&ssl_workspace_size) workspace_size;
   decltype(&ssl_destroy) destroy;
@@ -48,7 +49,9 @@ inline bool Open(const char* path, Library* found, char* message, size_t size) {
     return false;
   }
   if (!Find(library, "ssl_create", &found->create) || !Find(library, "ssl_forward", &found->forward) ||
-      !Find(library, "ssl_backward", &found->backward) || !Find(library, "ssl_sample", &found->sample) ||
+      !Find(library, "ssl_backward", &found->backward) ||
+      !Find(library, "ssl_forward_backward", &found->forward_backward) ||
+      !Find(library, "ssl_sample", &found->sample) ||
       !Find(library, "ssl_workspace_size", &found->workspace_size) ||
       !Find(library, "ssl_destroy", &found->destroy) || !Find(library, "ssl_last_error", &found->last_error) ||
       !Find(library, "ssl_version", &found->version)) {

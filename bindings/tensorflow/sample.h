@@ -16,6 +16,7 @@ namespace sampled_softmax_tf {
 using sampled_softmax_native::Config;
 using sampled_softmax_native::Handle;
 using sampled_softmax_native::HandleSlot;
+using sampled_softmax_native::Unigrams;
 using tensorflow::OpKernel;
 using tensorflow::OpKernelConstruction;
 
@@ -82,13 +83,30 @@ inline uint32_t SamplerCode(const std::string& name) {
   return SSL_SAMPLER_ALL;
 }
 
+inline absl::Status GetUnigrams(OpKernelConstruction* context, std::shared_ptr<const Unigrams>* unigrams) {
+  Unigrams made;
+  std::string weights;  // the bytes of float64 weights
+  int64_t num_shards = 1, shard = 0;
+  TF_RETURN_IF_ERROR(context->GetAttr("unigrams", &weights));
+  TF_RETURN_IF_ERROR(context->GetAttr("vocab_file", &made.vocab_file));
+  TF_RETURN_IF_ERROR(GetDecimal(context, "distortion", &made.distortion));
+  TF_RETURN_IF_ERROR(context->GetAttr("num_reserved_ids", &made.num_reserved_ids));
+  TF_RETURN_IF_ERROR(context->GetAttr("num_shards", &num_shards));
+  TF_RETURN_IF_ERROR(context->GetAttr("shard", &shard));
+  made.weights.resize(weights.size() / sizeof(double));
+  if (!made.weights.empty()) memcpy(made.weights.data(), weights.data(), made.weights.size() * sizeof(double));
+  made.num_shards = static_cast<uint32_t>(num_shards);
+  made.shard = static_cast<uint32_t>(shard);
+  *unigrams = std::make_shared<const Unigrams>(std::move(made));
+  return absl::OkStatus();
+}
+
 template <typename Engine>
 class SampleKernel : public OpKernel {
  public:
   explicit SampleKernel(OpKernelConstruction* context) : OpKernel(context) {
     std::string sampler;
     bool unique = true, exact = false, exclude = false;
-    int64_t num_shards = 1, shard = 0;
     config_.backend = Engine::kBackend;
     // Drawing is the work of one thread.
     config_.num_threads = 1;
@@ -102,19 +120,12 @@ class SampleKernel : public OpKernel {
     OP_REQUIRES_OK(context, GetUnsigned(context, "rank", &config_.rank));
     OP_REQUIRES_OK(context, context->GetAttr("has_ignore_index", &has_ignore_index_));
     OP_REQUIRES_OK(context, context->GetAttr("ignore_index", &ignore_index_));
-    OP_REQUIRES_OK(context, context->GetAttr("unigrams", &config_.unigrams));
-    OP_REQUIRES_OK(context, context->GetAttr("vocab_file", &config_.vocab_file));
-    OP_REQUIRES_OK(context, GetDecimal(context, "distortion", &config_.distortion));
-    OP_REQUIRES_OK(context, context->GetAttr("num_reserved_ids", &config_.num_reserved_ids));
-    OP_REQUIRES_OK(context, context->GetAttr("num_shards", &num_shards));
-    OP_REQUIRES_OK(context, context->GetAttr("shard", &shard));
     OP_REQUIRES_OK(context, context->GetAttr("labels_name", &labels_name_));
     config_.sampler = SamplerCode(sampler);
+    if (config_.sampler == SSL_SAMPLER_FIXED_UNIGRAM) OP_REQUIRES_OK(context, GetUnigrams(context, &config_.unigrams));
     config_.sampling = unique ? SSL_SAMPLING_UNIQUE : SSL_SAMPLING_REPLACEMENT;
     config_.counts = exact ? SSL_COUNTS_EXACT : SSL_COUNTS_TF;
     config_.hits = exclude ? SSL_HITS_EXCLUDE : SSL_HITS_KEEP;
-    config_.num_shards = static_cast<uint32_t>(num_shards);
-    config_.shard = static_cast<uint32_t>(shard);
   }
 
   void Compute(OpKernelContext* context) override {

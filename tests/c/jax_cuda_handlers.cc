@@ -1,5 +1,6 @@
 // The CUDA handlers for JAX, called as XLA calls them, over a library that says what it
-// was asked: engine, device, stream, pointers and workspace must be the frame's.
+// was asked: engine, device, stream, pointers and workspace must be the frame's. That
+// library is this program itself, linked with -rdynamic.
 //
 // Usage: jax_cuda_handlers libsampled_softmax_jax.so
 
@@ -21,18 +22,20 @@ int32_t labels[N];
 uint64_t ids[S], log_sum_exp[N], row_ids[CAPACITY], num_rows[1], step[1] = {0x123456789};
 char workspace[640];
 
-ssl_status create(const ssl_config* config, ssl_handle** out) {
+void say(const char* call, void* memory, size_t size, void* stream) {
+  printf("%s workspace %d %zu stream %d\n", call, memory == workspace, size, stream == kStream);
+}
+
+}  // namespace
+
+ssl_status ssl_create(const ssl_config* config, ssl_handle** out) {
   printf("create backend %u device %d threads %u seed %llu\n", config->backend, config->device, config->num_threads,
          static_cast<unsigned long long>(config->seed));
   *out = reinterpret_cast<ssl_handle*>(&handle);
   return SSL_STATUS_OK;
 }
 
-void say(const char* call, void* memory, size_t size, void* stream) {
-  printf("%s workspace %d %zu stream %d\n", call, memory == workspace, size, stream == kStream);
-}
-
-ssl_status forward(ssl_handle*, const ssl_batch* batch, const ssl_candidates* candidates, const ssl_loss* out,
+ssl_status ssl_forward(ssl_handle*, const ssl_batch* batch, const ssl_candidates* candidates, const ssl_loss* out,
                    void* memory, size_t size, void* stream) {
   say("forward", memory, size, stream);
   const bool right = batch->inputs == inputs && batch->weights == weights && batch->biases == nullptr &&
@@ -43,7 +46,7 @@ ssl_status forward(ssl_handle*, const ssl_batch* batch, const ssl_candidates* ca
   return SSL_STATUS_OK;
 }
 
-ssl_status backward(ssl_handle*, const ssl_batch*, const ssl_candidates*, const ssl_loss* given,
+ssl_status ssl_backward(ssl_handle*, const ssl_batch*, const ssl_candidates*, const ssl_loss* given,
                     const ssl_gradients* out, void* memory, size_t size, void* stream) {
   say("backward", memory, size, stream);
   const bool right = given->log_sum_exp == reinterpret_cast<double*>(log_sum_exp) && out->grad_output == upstream &&
@@ -54,30 +57,34 @@ ssl_status backward(ssl_handle*, const ssl_batch*, const ssl_candidates*, const 
   return SSL_STATUS_OK;
 }
 
-ssl_status forward_backward(ssl_handle*, const ssl_batch*, const ssl_candidates*, const ssl_loss*,
+ssl_status ssl_forward_backward(ssl_handle*, const ssl_batch*, const ssl_candidates*, const ssl_loss*,
                             const ssl_gradients*, void* memory, size_t size, void* stream) {
   say("forward_backward", memory, size, stream);
   return SSL_STATUS_DEVICE_LOST;
 }
 
-ssl_status sample(ssl_handle*, const ssl_batch* batch, const ssl_candidates* candidates, void* stream) {
+ssl_status ssl_sample(ssl_handle*, const ssl_batch* batch, const ssl_candidates* candidates, void* stream) {
   printf("sample labels %d step %#llx stream %d\n", batch->labels == labels,
          static_cast<unsigned long long>(candidates->step), stream == kStream);
   return SSL_STATUS_OK;
 }
 
 // A CPU engine's business: the CUDA handlers have their workspace from XLA.
-ssl_status workspace_size(const ssl_handle*, const ssl_batch*, size_t*, size_t*) {
+ssl_status ssl_workspace_size(const ssl_handle*, const ssl_batch*, size_t*, size_t*) {
   printf("workspace_size\n");
   return SSL_STATUS_OK;
 }
 
-ssl_status destroy(ssl_handle*) { return SSL_STATUS_OK; }
+ssl_status ssl_destroy(ssl_handle*) { return SSL_STATUS_OK; }
 
-size_t last_error(char* buffer, size_t size) {
+size_t ssl_last_error(char* buffer, size_t size) {
   if (buffer != nullptr) snprintf(buffer, size, "the device is gone");
   return strlen("the device is gone");
 }
+
+uint32_t ssl_version() { return SSL_ABI_VERSION_MAJOR << 16 | SSL_ABI_VERSION_MINOR << 8; }
+
+namespace {
 
 void add_operands(CallFrame& frame) {
   frame.arg(XLA_FFI_DataType_F32, inputs, {N, D});
@@ -123,13 +130,10 @@ void answer(const std::string& error) { printf("%s\n", error.empty() ? "ok" : er
 int main(int, char** arguments) {
   void* shim = dlopen(arguments[1], RTLD_NOW);
   if (shim == nullptr) return fprintf(stderr, "%s\n", dlerror()), 1;
-  const void* functions[] = {
-      reinterpret_cast<void*>(create),   reinterpret_cast<void*>(forward),
-      reinterpret_cast<void*>(backward), reinterpret_cast<void*>(forward_backward),
-      reinterpret_cast<void*>(sample),   reinterpret_cast<void*>(workspace_size),
-      reinterpret_cast<void*>(destroy),  reinterpret_cast<void*>(last_error),
-  };
-  reinterpret_cast<void (*)(const void*)>(dlsym(shim, "sampled_softmax_jax_bind"))(functions);
+  char message[256];
+  auto* bind = reinterpret_cast<int (*)(const char*, char*, size_t)>(dlsym(shim, "sampled_softmax_bind"));
+  // An empty path is this program.
+  if (!bind("", message, sizeof message)) return fprintf(stderr, "%s\n", message), 1;
   std::map<std::string, XLA_FFI_Handler*> handlers;
   for (const char* name : {"sample", "forward", "backward", "forward_backward"}) {
     const std::string symbol = "sampled_softmax_" + std::string(name) + "_cuda";

@@ -54,7 +54,7 @@ def test_handlers_hand_on_what_xla_gives_them(tmp_path: Path) -> None:
     driver, program = tmp_path / "libcuda.so.1", tmp_path / "handlers"
     run(["cc", "-shared", "-fPIC", "-o", driver, SOURCES / "fake_driver.c"])
     includes = ["-I", ROOT / "include", "-isystem", jax_build.xla_include()]
-    flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", *includes]
+    flags = ["-std=c++17", "-rdynamic", "-Wall", "-Wextra", "-Werror", *includes]
     run(["c++", *flags, "-o", program, SOURCES / "jax_cuda_handlers.cc", "-ldl"])
     assert run([program, SHIM], env={"LD_LIBRARY_PATH": str(tmp_path)}) == SAID
 

@@ -36,7 +36,7 @@ def test_only_our_names_are_exported() -> None:
     }
     handlers |= {f"sampled_softmax_{name}_cuda" for name in ("sample", "forward", "backward", "forward_backward")}
     assert symbols == handlers | {
-        f"sampled_softmax_jax_{name}" for name in ("version", "xla_version", "bind", "name_unigrams", "prepare")
+        f"sampled_softmax_{name}" for name in ("bind", "jax_xla_version", "jax_name_unigrams", "jax_prepare")
     }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from adapters import compiled_environment, import_sampled_softmax_tensorflow, without_compilers
 from conftest import ROOT, run
-from sampled_softmax._compile import Adapter, BuildError, adapter_path, bind, cache_folder
+from sampled_softmax._compile import Adapter, BuildError, adapter_path, cache_folder, load_adapter
 
 tf, sst = import_sampled_softmax_tensorflow()
 
@@ -44,7 +44,7 @@ def test_cache_is_private_and_a_second_build_compiles_nothing(cache: Path) -> No
     assert adapter_path(small_adapter()) == path
     assert path.stat().st_mtime_ns == before
     assert [entry.name for entry in cache.iterdir()] == [path.name]
-    assert bind(path).SampledSoftmaxForward
+    assert load_adapter(path).SampledSoftmaxForward
 
 
 def test_another_version_or_flag_is_another_file(cache: Path) -> None:
@@ -119,8 +119,8 @@ def test_broken_file_in_the_cache_is_an_error_that_names_it(cache: Path) -> None
     path = adapter_path(small_adapter())
     path.write_bytes(b"not a library")
     with pytest.raises(BuildError, match=r"cannot be loaded.*remove it"):
-        bind(path)
-    assert bind(adapter_path(small_adapter(), rebuild=True)).SampledSoftmaxForward
+        load_adapter(path)
+    assert load_adapter(adapter_path(small_adapter(), rebuild=True)).SampledSoftmaxForward
 
 
 def test_missing_tensorflow_is_an_import_error_that_says_what_to_install() -> None:

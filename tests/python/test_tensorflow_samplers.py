@@ -94,6 +94,17 @@ def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], messag
         sst.uniform_candidate_sampler(**{**good, **arguments})
 
 
+def test_a_distortion_that_is_no_number_is_refused_though_a_handle_of_another_is_kept() -> None:
+    def draw(distortion: float) -> Any:
+        return sst.fixed_unigram_candidate_sampler(
+            LABELS, 2, 5, True, 50, unigrams=np.arange(1.0, 51), seed=3, distortion=distortion
+        )
+
+    draw(0.75)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"distortion = NaN"):
+        draw(float("nan"))
+
+
 def test_file_that_is_not_there() -> None:
     with pytest.raises(tf.errors.NotFoundError, match="no-such-file"):
         sst.fixed_unigram_candidate_sampler(LABELS, 2, 5, True, 50, vocab_file="/no-such-file")

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ._library import LIBRARY
+from ._library import bind
 
 CACHE_VARIABLE = "SAMPLED_SOFTMAX_CACHE_DIR"
 # Compilers by language: the variable that names one, and what is looked for without it.
@@ -73,17 +73,14 @@ def adapter_path(adapter: Adapter, *, rebuild: bool = False) -> Path:
     return path
 
 
-def bind(path: Path) -> ctypes.CDLL:
-    """The adapter at `path`, with the shared library that this package uses bound to it.
-    Raises `BuildError`."""
+def load_adapter(path: Path) -> ctypes.CDLL:
+    """The adapter at `path`, bound to the shared library. Raises `BuildError` where it cannot
+    be loaded."""
     try:
         adapter = ctypes.CDLL(os.fspath(path))
     except OSError as error:
         raise BuildError(f"{path} cannot be loaded: {error}; remove it and it is compiled anew") from error
-    message = ctypes.create_string_buffer(1024)
-    adapter.sampled_softmax_bind.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
-    if not adapter.sampled_softmax_bind(os.fsencode(LIBRARY._name), message, len(message)):
-        raise BuildError(f"{path} cannot use the library: {message.value.decode(errors='replace')}")
+    bind(adapter)
     return adapter
 
 

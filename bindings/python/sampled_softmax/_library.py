@@ -63,6 +63,14 @@ def version(library: ctypes.CDLL) -> tuple[int, int, int]:
     return packed >> 16, packed >> 8 & 0xFF, packed & 0xFF
 
 
+def bind(adapter: ctypes.CDLL) -> None:
+    """Has a framework's adapter (bindings/native) call this library. Raises `LibraryError`."""
+    message = ctypes.create_string_buffer(1024)
+    adapter.sampled_softmax_bind.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)
+    if not adapter.sampled_softmax_bind(os.fsencode(LIBRARY._name), message, len(message)):
+        raise LibraryError(f"{adapter._name} cannot use the library: {message.value.decode(errors='replace')}")
+
+
 def _find(looked: list[str]) -> str | None:
     """Where the library is; notes in `looked` each place where it is not."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)

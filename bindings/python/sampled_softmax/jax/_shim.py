@@ -19,7 +19,7 @@ import jax
 from .. import _abi
 from .._errors import check
 from .._handle import Config, Unigrams, _fields
-from .._library import LIBRARY, LibraryError, version
+from .._library import LibraryError, bind
 
 ENVIRONMENT_VARIABLE = "SAMPLED_SOFTMAX_JAX_LIB"
 FILE_NAME = "libsampled_softmax_jax.so"
@@ -27,17 +27,6 @@ OLDEST_JAX = (0, 8)
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-# What the handlers call, in the order of `Library` in bindings/jax/library.h.
-_FUNCTIONS = (
-    "ssl_create",
-    "ssl_forward",
-    "ssl_backward",
-    "ssl_forward_backward",
-    "ssl_sample",
-    "ssl_workspace_size",
-    "ssl_destroy",
-    "ssl_last_error",
-)
 # Handlers by JAX's name of the platform.
 _HANDLERS = {
     "cpu": ("sample", "learn", "forward", "backward", "forward_backward"),
@@ -144,20 +133,12 @@ def _load() -> ctypes.CDLL:
     path = _find()
     try:
         shim = ctypes.CDLL(str(path))
-        shim.sampled_softmax_jax_version.restype = ctypes.c_uint32
-        built = shim.sampled_softmax_jax_version()
+        shim.sampled_softmax_jax_xla_version.restype = ctypes.c_uint32
+        built = shim.sampled_softmax_jax_xla_version()
     except (OSError, AttributeError) as error:
         raise LibraryError(f"{path} cannot be loaded: {error}") from error
-    major, minor, _ = version(LIBRARY)
-    if built >> 16 != major or (built >> 8 & 0xFF) > minor:
-        raise LibraryError(
-            f"{path} was built for version {built >> 16}.{built >> 8 & 0xFF} of the library, and "
-            f"{LIBRARY._name} is {major}.{minor}: build both from the same sources"
-        )
-    _check_xla(path, shim.sampled_softmax_jax_xla_version())
-    addresses = [ctypes.cast(getattr(LIBRARY, name), ctypes.c_void_p) for name in _FUNCTIONS]
-    shim.sampled_softmax_jax_bind.restype = None
-    shim.sampled_softmax_jax_bind((ctypes.c_void_p * len(addresses))(*addresses))
+    _check_xla(path, built)
+    bind(shim)
     shim.sampled_softmax_jax_name_unigrams.argtypes = (ctypes.c_char_p, ctypes.POINTER(_abi.ssl_config))
     shim.sampled_softmax_jax_name_unigrams.restype = None
     shim.sampled_softmax_jax_prepare.argtypes = (

@@ -16,7 +16,7 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from .. import _abi
-from .._compile import Adapter, adapter_path, bind
+from .._compile import Adapter, adapter_path, load_adapter
 
 _lock = threading.Lock()
 _bound: Path | None = None
@@ -77,7 +77,7 @@ def library() -> Path:
     with _lock:
         if _bound is None:
             path = build()
-            bind(path)
+            load_adapter(path)
             _bound = path
         return _bound
 

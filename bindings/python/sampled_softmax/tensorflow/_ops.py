@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from .._compile import Adapter, adapter_path, bind
+from .._compile import Adapter, adapter_path, load_adapter
 
 _lock = threading.Lock()
 _loaded: Any = None
@@ -50,7 +50,7 @@ def ops() -> Any:
             if _loaded is None:
                 path = build()
                 module = tf.load_op_library(str(path))
-                bind(path)
+                load_adapter(path)
                 _loaded = module
     return _loaded
 

@@ -1,34 +1,19 @@
-// The functions of libsampled_softmax, and its statuses as XLA errors.
-//
-// The addresses come from Python, which has loaded the library already: there is no
-// second search for it, and no second copy of it in the process.
+// The library's statuses as XLA errors.
 
-#ifndef SAMPLED_SOFTMAX_JAX_LIBRARY_H
-#define SAMPLED_SOFTMAX_JAX_LIBRARY_H
+#ifndef SAMPLED_SOFTMAX_JAX_STATUS_H
+#define SAMPLED_SOFTMAX_JAX_STATUS_H
 
 #include <cstdint>
 #include <new>
 #include <stdexcept>
 #include <string>
 
-#include "sampled_softmax.h"
+#include "../native/library.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace sampled_softmax::jax {
 
-struct Library {
-  decltype(&ssl_create) create;
-  decltype(&ssl_forward) forward;
-  decltype(&ssl_backward) backward;
-  decltype(&ssl_forward_backward) forward_backward;
-  decltype(&ssl_sample) sample;
-  decltype(&ssl_workspace_size) workspace_size;
-  decltype(&ssl_destroy) destroy;
-  decltype(&ssl_last_error) last_error;
-};
-
-// Filled once, when Python loads this library and before anything can call it.
-inline Library library{};
+using sampled_softmax_native::Functions;
 
 // Thrown inside a handler only; `guarded` turns it into an XLA error.
 class Refused : public std::runtime_error {
@@ -64,9 +49,7 @@ inline xla::ffi::ErrorCode code_of(ssl_status status) {
 // Throws `Refused` with the library's own words unless `status` is success.
 inline void check(ssl_status status) {
   if (status == SSL_STATUS_OK) return;
-  std::string message(library.last_error(nullptr, 0) + 1, '\0');
-  library.last_error(message.data(), message.size());
-  message.pop_back();
+  const std::string message = sampled_softmax_native::LastMessage();
   throw Refused(code_of(status), message + " [status " + std::to_string(status) + "]", status);
 }
 
