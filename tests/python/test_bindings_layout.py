@@ -72,6 +72,27 @@ def test_new_struct_knows_its_size_and_is_zero_elsewhere() -> None:
         assert not any(raw[4:])
 
 
+@pytest.mark.parametrize("struct", _abi.STRUCTS, ids=lambda struct: struct.__name__)
+def test_filler_sets_the_fields_in_order(struct: type[_abi.CStruct]) -> None:
+    one_by_one, at_once = struct(), struct()
+    fill = _abi.filler(at_once)
+    # All bits of a field, so that one packed too narrow or in another's place shows.
+    fields = struct._fields_[1:]
+    values = [0.1 * n if kind is ctypes.c_double else _widest(kind) - n for n, (_, kind) in enumerate(fields)]
+    for (name, _), value in zip(fields, values, strict=True):
+        setattr(one_by_one, name, value)
+    fill(*values)
+    assert bytes(at_once) == bytes(one_by_one)
+    fill(*(0 for _ in values))
+    assert bytes(at_once) == bytes(struct())
+
+
+def _widest(kind: type[ctypes._SimpleCData]) -> int:
+    """The largest number of an integer's or pointer's type."""
+    signed = kind in (ctypes.c_int32, ctypes.c_int64)
+    return (1 << (8 * ctypes.sizeof(kind) - signed)) - 1
+
+
 def test_constants_have_the_values_of_c(seen_by_c: dict[str, Any]) -> None:
     assert {name: getattr(_abi, name) for name in CONSTANTS} == {name: seen_by_c[name] for name in CONSTANTS}
 

@@ -9,6 +9,7 @@ import pytest
 import sampled_softmax as ss
 import torch
 from problems import make_problem
+from sampled_softmax.torch import sampled_softmax_loss
 
 
 @pytest.mark.parametrize("rule", ["sgd", "adagrad"])
@@ -38,3 +39,16 @@ def test_steps_are_those_of_pytorch_on_sparse_gradients(rule: str) -> None:
         ss.value_and_grad(*problem.arrays[:4], update=ours, **options)
         np.testing.assert_allclose(problem.weights, parameters[0].detach().numpy(), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(problem.biases, parameters[1].detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_backward_is_not_disturbed_by_an_update_of_numpy_arrays_before_it() -> None:
+    problem = make_problem()
+    options: dict[str, Any] = {"num_sampled": 9, "num_classes": len(problem.weights), "seed": 3}
+    weights, biases, labels, inputs = problem.arrays[:4]
+    _, wanted = ss.value_and_grad(weights, biases, labels, inputs, dense=True, **options)
+    tensors = [torch.tensor(array, requires_grad=array is not labels) for array in (weights, biases, labels, inputs)]
+    loss = sampled_softmax_loss(*tensors, **options).sum()
+    # The structs of both calls are the same memory.
+    ss.value_and_grad(weights, biases, labels, inputs, update=ss.SGD(0.25), **options)
+    loss.backward()
+    np.testing.assert_array_equal(tensors[0].grad.numpy(), wanted.weights)

@@ -10,74 +10,69 @@ from __future__ import annotations
 import ctypes
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _abi
 from ._device import DeviceArray, put
-from ._foreign import as_array
+from ._foreign import as_array, host_pointer
 
 # In host memory or on a device; what is read of it here, both have.
 Array = NDArray[Any]
 
-_FLOATS: dict[Any, int] = {
+_byte_of: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
+_address_of = ctypes.addressof
+
+FLOATS: dict[Any, int] = {
     np.dtype(np.float32): _abi.SSL_DTYPE_FLOAT32,
     np.dtype(np.float16): _abi.SSL_DTYPE_FLOAT16,
     np.dtype(np.float64): _abi.SSL_DTYPE_FLOAT64,
 }
 
-_LABELS: dict[Any, int] = {
+LABELS: dict[Any, int] = {
     np.dtype(np.int64): _abi.SSL_LABELS_INT64,
     np.dtype(np.int32): _abi.SSL_LABELS_INT32,
 }
 
 
-class Rows(NamedTuple):
-    """A matrix the library can read in place."""
-
-    array: Array
-    dtype: int
-    """``SSL_DTYPE_*``."""
-    stride: int
-    """Elements from row to row; 0 where there is no second row to find."""
-
-
-def rows(name: str, value: ArrayLike) -> Rows:
-    """A matrix of floats, [n, d] with d >= 1.
+def rows(name: str, value: ArrayLike) -> Array:
+    """A matrix of floats, [n, d] with d >= 1, of a dtype in `FLOATS`.
 
     Rows may lie apart (a slice of columns, every second row); a matrix whose elements
     do not follow one another in a row, or whose rows overlap or run backwards, is
     copied. Raises TypeError (dtype) and ValueError (shape).
     """
     array: Any = as_array(value)
-    code = _FLOATS.get(array.dtype)
-    if code is None:
-        array, code = _other_float(name, array)
+    if array.dtype not in FLOATS:
+        array = _other_float(name, array)
     if array.ndim != 2:
         raise ValueError(f"{name} has shape {array.shape}; a matrix is needed")
     if array.shape[1] < 1:
         raise ValueError(f"{name} has shape {array.shape}; rows need at least one element")
     flags = array.flags
-    if flags.c_contiguous and flags.aligned:
-        return Rows(array, code, 0)
-    stride, rest = divmod(array.strides[0], array.itemsize)
-    in_row = array.strides[1] == array.itemsize or array.shape[1] == 1
-    if in_row and rest == 0 and stride >= array.shape[1] and flags.aligned:
-        return Rows(array, code, stride)
-    return Rows(_contiguous(array), code, 0)
+    if not flags.c_contiguous and flags.aligned:
+        stride, rest = divmod(array.strides[0], array.itemsize)
+        in_row = array.strides[1] == array.itemsize or array.shape[1] == 1
+        if in_row and rest == 0 and stride >= array.shape[1]:
+            return array  # type: ignore[no-any-return]
+    return _contiguous(array)
 
 
-def floats(name: str, value: ArrayLike, length: int) -> tuple[Array, int]:
-    """A contiguous vector of `length` floats and its ``SSL_DTYPE_*``."""
+def row_stride(array: Array) -> int:
+    """Elements from row to row of what `rows` returned; 0 where there is no gap to step over."""
+    return 0 if array.flags.c_contiguous else array.strides[0] // array.itemsize
+
+
+def floats(name: str, value: ArrayLike, length: int) -> Array:
+    """A contiguous vector of `length` floats, of a dtype in `FLOATS`."""
     array: Any = as_array(value)
-    code = _FLOATS.get(array.dtype)
-    if code is None:
-        array, code = _other_float(name, array)
+    if array.dtype not in FLOATS:
+        array = _other_float(name, array)
     if array.shape != (length,):
         raise ValueError(f"{name} has shape {array.shape}; ({length},) is needed")
-    return _contiguous(array), code
+    return _contiguous(array)
 
 
 def cast_floats(name: str, value: ArrayLike, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
@@ -94,7 +89,7 @@ def integers(name: str, value: ArrayLike) -> Array:
     """Integers as a contiguous int64 or int32 array: narrow dtypes are widened, and
     unsigned ones must fit int64."""
     array: Any = as_array(value)
-    if array.dtype not in _LABELS:
+    if array.dtype not in LABELS:
         array = _on_host(lambda held: _other_integer(name, held), array)
     return _contiguous(array)
 
@@ -117,11 +112,6 @@ def labels(name: str, value: ArrayLike, num_true: int) -> Array:
     return array
 
 
-def label_dtype(array: Array) -> int:
-    """``SSL_LABELS_*`` of what `labels` or `integers` returned."""
-    return _LABELS[array.dtype]
-
-
 def integer(name: str, value: SupportsIndex, least: int = 1, most: int = 2**63 - 1) -> int:
     """A Python int within bounds. Raises TypeError and ValueError."""
     try:
@@ -134,16 +124,16 @@ def integer(name: str, value: SupportsIndex, least: int = 1, most: int = 2**63 -
     return number
 
 
-def address(array: Array) -> int:
-    """Where the first element lies."""
-    if isinstance(array, DeviceArray):
-        return array.pointer
+def address(array: Array | None) -> int:
+    """Where the first element lies; 0, which is NULL, for None."""
+    if array is None:
+        return 0
     try:
-        # Five times as fast as the array interface, but only for arrays that are
+        # The fastest way there is, but only for arrays of NumPy's own dtypes that are
         # writable, contiguous and not empty.
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
+        return _address_of(_byte_of(array))
     except (TypeError, ValueError, BufferError):
-        return int(array.__array_interface__["data"][0])
+        return array.pointer if isinstance(array, DeviceArray) else host_pointer(array)
 
 
 def is_bfloat16(dtype: np.dtype[Any]) -> bool:
@@ -173,13 +163,13 @@ def _contiguous(array: Any) -> Array:
     return _on_host(lambda held: np.array(held, order="C"), array)  # type: ignore[no-any-return]
 
 
-def _other_float(name: str, array: Array) -> tuple[Array, int]:
+def _other_float(name: str, array: Array) -> Array:
     if is_bfloat16(array.dtype):
-        _FLOATS[array.dtype] = _abi.SSL_DTYPE_BFLOAT16
-        return array, _abi.SSL_DTYPE_BFLOAT16
+        FLOATS[array.dtype] = _abi.SSL_DTYPE_BFLOAT16
+        return array
     native = array.dtype.newbyteorder("=")
-    if native in _FLOATS:
-        return _on_host(lambda held: held.astype(native), array), _FLOATS[native]
+    if native in FLOATS:
+        return _on_host(lambda held: held.astype(native), array)  # type: ignore[no-any-return]
     raise TypeError(f"{name} has dtype {array.dtype}; float32, float16, bfloat16 (of ml_dtypes) or float64 is needed")
 
 

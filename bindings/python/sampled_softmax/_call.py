@@ -17,6 +17,7 @@ from ._arrays import address
 from ._errors import check
 from ._handle import Handle
 from ._library import LIBRARY
+from ._seed import MOST
 
 # From a number of bytes to the address of a workspace.
 Allocate = Callable[[int], int]
@@ -47,10 +48,13 @@ class Scratch:
 
 
 class Frame:
-    """Structs for one call. Fields keep their values from call to call, so whoever
-    fills one sets every field that it ever sets."""
+    """Structs for one call, each with the function that fills it (`_abi.filler`). What an
+    earlier call left in them is not to be relied upon."""
 
-    __slots__ = ("batch", "candidates", "gradients", "loss", "rows", "update", "workspace")
+    __slots__ = (
+        "_fill_candidates", "batch", "candidates", "fill_batch", "fill_gradients", "fill_loss", "fill_update",
+        "gradients", "loss", "rows", "update", "workspace",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.batch = _abi.ssl_batch()
@@ -58,6 +62,11 @@ class Frame:
         self.loss = _abi.ssl_loss()
         self.gradients = _abi.ssl_gradients()
         self.update = _abi.ssl_update()
+        self.fill_batch = _abi.filler(self.batch)
+        self._fill_candidates = _abi.filler(self.candidates)
+        self.fill_loss = _abi.filler(self.loss)
+        self.fill_gradients = _abi.filler(self.gradients)
+        self.fill_update = _abi.filler(self.update)
         self.rows = Scratch()
         self.workspace = Scratch()
 
@@ -67,35 +76,34 @@ class Frame:
     def __exit__(self, *_: object) -> None:
         _free.append(self)
 
+    def set_labels(self, num_rows: int, labels_dtype: int, labels: int, ignore_index: int | None) -> None:
+        """Fills `batch` for a call that draws and computes nothing."""
+        self.fill_batch(
+            0, 0, 0, labels_dtype, ignore_index is not None, num_rows, 0, 0, 0, 0, 0, 0, labels, ignore_index or 0, 0
+        )
+
     def set_candidates(
         self,
         source: int,
         counts_dtype: int,
-        ids: int | None,
-        sampled_expected_count: int | None,
-        true_expected_count: int | None,
-        *,
+        ids: int,
+        sampled_expected_count: int,
+        true_expected_count: int,
         step: int = 0,
-        avoid: int | None = None,
+        avoid: int = 0,
         num_avoid: int = 0,
-        learned_counts: int | None = None,
+        learned_counts: int = 0,
     ) -> None:
-        """Fills `candidates`; pointers are addresses."""
-        candidates = self.candidates
-        candidates.source = source
-        candidates.counts_dtype = counts_dtype
-        candidates.ids = ids
-        candidates.sampled_expected_count = sampled_expected_count
-        candidates.true_expected_count = true_expected_count
-        candidates.step = step
-        candidates.avoid = avoid
-        candidates.num_avoid = num_avoid
-        candidates.learned_counts = learned_counts
+        """Fills `candidates`; pointers are addresses, and the step is modulo 2^64."""
+        self._fill_candidates(
+            source, counts_dtype, 0, step & MOST, ids, sampled_expected_count, true_expected_count,
+            avoid, num_avoid, 0, learned_counts,
+        )  # fmt: skip
 
-    def keep_log_sum_exp(self, num_rows: int, allocate: Allocate | None = None) -> None:
+    def log_sum_exp(self, num_rows: int, allocate: Allocate | None = None) -> int:
         """Room for what the library keeps of forward, [N] float64; on a device, memory that
         `allocate` keeps until the work on the stream is done."""
-        self.loss.log_sum_exp = (allocate or self.rows.at_least)(8 * num_rows)
+        return (allocate or self.rows.at_least)(8 * num_rows)
 
     def draw(
         self,
@@ -105,21 +113,15 @@ class Frame:
         counts_dtype: int,
         step: int,
         allocate: Allocate | None = None,
-    ) -> None:
+    ) -> int:
         """Fills `candidates` for a call that draws, with room for ids [S] and expected
-        counts [S] and [N, T] that nobody asked to see, and for what `keep_log_sum_exp`
-        keeps. Elements are 8 bytes at most."""
+        counts [S] and [N, T] that nobody asked to see; returns that of `log_sum_exp`.
+        Elements are 8 bytes at most."""
         start = (allocate or self.rows.at_least)(8 * (num_rows + 2 * num_sampled + num_labels))
         ids = start + 8 * num_rows
         sampled = ids + 8 * num_sampled
-        self.loss.log_sum_exp = start
-        self.set_candidates(_abi.SSL_CANDIDATES_DRAW, counts_dtype, ids, sampled, sampled + 8 * num_sampled, step=step)
-
-    def set_loss(self, loss: int | None, log_sum_exp: int | None, device_status: int | None = None) -> None:
-        """Fills `loss`; pointers are addresses."""
-        self.loss.loss = loss
-        self.loss.log_sum_exp = log_sum_exp
-        self.loss.device_status = device_status
+        self.set_candidates(_abi.SSL_CANDIDATES_DRAW, counts_dtype, ids, sampled, sampled + 8 * num_sampled, step)
+        return start
 
     def sample(self, handle: Handle, with_batch: bool, stream: int | None = None) -> None:
         """``ssl_sample``."""

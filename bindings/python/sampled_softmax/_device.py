@@ -86,11 +86,12 @@ class DeviceArray:
         return f"DeviceArray(shape={self.shape}, dtype={self.dtype}, device=cuda:{self.device})"
 
     def __getitem__(self, rows: slice) -> DeviceArray:
-        """The first rows, in place."""
-        if not isinstance(rows, slice) or rows.start not in (None, 0) or rows.step not in (None, 1):
-            raise TypeError(f"DeviceArray[{rows!r}]: only [:n] is there; use numpy() or another library's array")
-        length = len(range(*rows.indices(self.shape[0])))
-        return DeviceArray(self.pointer, (length, *self.shape[1:]), self.dtype, self.device, self, self.strides)
+        """Some rows that follow one another, in place."""
+        if not isinstance(rows, slice) or rows.step not in (None, 1):
+            raise TypeError(f"DeviceArray[{rows!r}]: only [m:n] is there; use numpy() or another library's array")
+        found = range(*rows.indices(self.shape[0]))
+        pointer = self.pointer + found.start * self.strides[0]
+        return DeviceArray(pointer, (len(found), *self.shape[1:]), self.dtype, self.device, self, self.strides)
 
     def reshape(self, *shape: int) -> DeviceArray:
         """The same elements by another shape, of which one length may be -1; the array must

@@ -20,7 +20,7 @@ from ._gradients import make_outputs
 from ._handle import CPU, Config, Engine, cache
 from ._options import Options, Upstream
 from ._place import place_of
-from ._tensors import Tensors, check_tensors
+from ._tensors import Tensors, check_tensors, loss_dtype
 from ._update import check_update
 
 
@@ -53,18 +53,19 @@ def evaluate(
     if candidates is not None:
         candidates = Candidates(*(place.take("sampled_values", array) for array in candidates))
     handle = cache.get(_config(options, candidates, place.engine))
-    num_rows = tensors.inputs.array.shape[0]
+    num_rows = tensors.inputs.shape[0]
     reduced = options.reduction != _abi.SSL_REDUCTION_NONE
-    loss = place.empty((1 if reduced else num_rows,), tensors.dtype)
+    loss = place.empty((1 if reduced else num_rows,), loss_dtype(tensors.inputs))
     outputs = None
     with frame() as call:
-        tensors.set_batch(call.batch, options.ignore_index)
-        call.set_loss(address(loss), None, place.status)
+        tensors.set_batch(call, options.ignore_index)
         if candidates is None:
-            number = options.step or 0
-            call.draw(options.num_sampled, num_rows, tensors.labels.size, _counts_dtype(loss), number, place.allocate)
+            number, counts_dtype = options.step or 0, _counts_dtype(loss)
+            log_sum_exp = call.draw(
+                options.num_sampled, num_rows, tensors.labels.size, counts_dtype, number, place.allocate
+            )
         else:
-            call.keep_log_sum_exp(num_rows, place.allocate)
+            log_sum_exp = call.log_sum_exp(num_rows, place.allocate)
             call.set_candidates(
                 _abi.SSL_CANDIDATES_GIVEN,
                 _counts_dtype(candidates.sampled),
@@ -72,6 +73,7 @@ def evaluate(
                 address(candidates.sampled),
                 address(candidates.true),
             )
+        call.fill_loss(0, address(loss), log_sum_exp, place.status)
         if upstream is None:
             call.forward(handle, allocate=place.allocate)
         else:
@@ -96,10 +98,10 @@ def _raise_as_the_cpu_does(status: int, tensors: Tensors, options: Options, cand
         ids, true, sampled = map(host, candidates)
         options = options._replace(sampled_values=(ids, true, sampled))
     evaluate(
-        host(tensors.weights.array),
+        host(tensors.weights),
         None if tensors.biases is None else host(tensors.biases),
         host(tensors.labels),
-        host(tensors.inputs.array),
+        host(tensors.inputs),
         options._replace(engine=CPU, sample_weights=None),
         None,
     )
@@ -116,20 +118,12 @@ def _config(options: Options, candidates: Candidates | None, engine: Engine) -> 
     else:
         # Given ids may repeat, and be more than there are classes.
         sampler, sampling, seed = _abi.SSL_SAMPLER_CALLER, _abi.SSL_SAMPLING_REPLACEMENT, 0
+    # By position, for speed.
     return Config(
-        num_classes=options.num_classes,
-        num_sampled=options.num_sampled,
-        num_true=options.num_true,
-        sampler=sampler,
-        sampling=sampling,
-        hits=options.hits,
-        reduction=options.reduction,
-        seed=seed,
-        probability_floor=options.probability_floor,
-        backend=engine.backend,
-        device=engine.device,
-        num_threads=options.num_threads,
-    )
+        options.num_classes, options.num_sampled, options.num_true, sampler, sampling, _abi.SSL_COUNTS_TF,
+        options.hits, options.reduction, seed, 0, options.probability_floor, engine.backend, engine.device,
+        options.num_threads,
+    )  # fmt: skip
 
 
 def _candidates(tensors: Tensors, options: Options) -> Candidates | None:
@@ -146,7 +140,7 @@ def _candidates(tensors: Tensors, options: Options) -> Candidates | None:
         if options.ignore_index is not None:
             avoid = avoid[avoid != options.ignore_index]
     ids, true, sampled = sampler.draw(
-        "labels", labels, options.step, avoid=avoid, dtype=tensors.dtype, ignore_index=options.ignore_index
+        "labels", labels, options.step, avoid=avoid, dtype=loss_dtype(tensors.inputs), ignore_index=options.ignore_index
     )
     return Candidates(ids, true, sampled)
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _abi
-from ._arrays import Array, address, cast_floats, host
+from ._arrays import FLOATS, Array, address, cast_floats, host
 from ._call import Frame
 from ._place import Place
-from ._tensors import Tensors
+from ._tensors import Tensors, loss_dtype
 from ._update import Step
 
 
@@ -43,46 +43,49 @@ class Outputs(NamedTuple):
     d_weights: Array | None
     """None: updated."""
     d_biases: Array | None
-    row_ids: Array | None
-    """None: dense or updated."""
-    num_rows: Array | None
-    """[1] int64: how many rows the library wrote; None: dense or updated."""
+    rows: Array | None
+    """Room for the classes of all rows that there can be, and behind it for their number, in
+    int64; None: dense or updated."""
     step: Step | None = None
 
     def set_gradients(self, call: Frame, tensors: Tensors) -> None:
         """Fills the C struct."""
-        gradients = call.gradients
-        gradients.grad_output = None if self.grad_output is None else address(self.grad_output)
-        gradients.d_inputs_dtype = tensors.inputs.dtype
-        gradients.d_inputs = address(self.d_inputs)
-        gradients.d_weights_dtype = tensors.weights.dtype
-        gradients.d_weights = None if self.d_weights is None else address(self.d_weights)
-        gradients.d_biases_dtype = tensors.biases_dtype
-        gradients.d_biases = None if self.d_biases is None else address(self.d_biases)
-        gradients.update = None
-        if self.row_ids is None:
-            gradients.layout = _abi.SSL_GRADIENTS_DENSE
-            gradients.row_ids = gradients.num_rows = None
-            gradients.row_capacity = 0
-            if self.step is not None:
-                gradients.layout = _abi.SSL_GRADIENTS_UPDATE
-                self.step.set_update(call, tensors)
+        layout, capacity, row_ids, num_rows, update = _abi.SSL_GRADIENTS_SPARSE, 0, 0, 0, 0
+        if self.rows is not None:
+            capacity, row_ids = self.rows.size - 1, address(self.rows)
+            num_rows = row_ids + 8 * capacity
+        elif self.step is not None:
+            layout, update = _abi.SSL_GRADIENTS_UPDATE, self.step.set_update(call, tensors)
         else:
-            gradients.layout = _abi.SSL_GRADIENTS_SPARSE
-            gradients.row_ids = address(self.row_ids)
-            gradients.num_rows = address(self.num_rows)
-            gradients.row_capacity = self.row_ids.size
+            layout = _abi.SSL_GRADIENTS_DENSE
+        call.fill_gradients(
+            layout,
+            FLOATS[tensors.inputs.dtype],
+            FLOATS[tensors.weights.dtype],
+            0 if tensors.biases is None else FLOATS[tensors.biases.dtype],
+            0,
+            address(self.grad_output),
+            address(self.d_inputs),
+            0,
+            address(self.d_weights),
+            0,
+            address(self.d_biases),
+            row_ids,
+            num_rows,
+            capacity,
+            update,
+        )
 
     def result(self, place: Place) -> Gradients:
         """The public form, once the library is done."""
         inputs = place.give(self.d_inputs)
         if self.d_weights is None:
             return Gradients(inputs, None, None)
-        if self.row_ids is None or self.num_rows is None:
+        if self.rows is None:
             biases = None if self.d_biases is None else place.give(self.d_biases)
             return Gradients(inputs, place.give(self.d_weights), biases)
-        written = int(host(self.num_rows)[0])
-        indices = place.give(self.row_ids[:written])
+        written = int(host(self.rows[-1:])[0])
+        indices = place.give(self.rows[:written])
         weights = RowSparse(indices, place.give(self.d_weights[:written]))
         biases = None if self.d_biases is None else RowSparse(indices, place.give(self.d_biases[:written]))
         return Gradients(inputs, weights, biases)
@@ -101,17 +104,17 @@ def make_outputs(
     upstream gradient (None: ones)."""
     upstream = None
     if grad_output is not None:
-        upstream = place.take("grad_output", cast_floats("grad_output", grad_output, tensors.dtype, loss_shape))
-    weights, biases = tensors.weights.array, tensors.biases
-    d_inputs = place.empty(tensors.inputs.array.shape, tensors.inputs.array.dtype)
+        upstream = cast_floats("grad_output", grad_output, loss_dtype(tensors.inputs), loss_shape)
+        upstream = place.take("grad_output", upstream)
+    inputs, weights, biases = tensors.inputs, tensors.weights, tensors.biases
+    d_inputs = place.empty(inputs.shape, inputs.dtype)
     if step is not None:
-        return Outputs(upstream, d_inputs, None, None, None, None, step)
+        return Outputs(upstream, d_inputs, None, None, None, step)
     if dense:
         d_biases = None if biases is None else place.zeros(biases.shape, biases.dtype)
-        return Outputs(upstream, d_inputs, place.zeros(weights.shape, weights.dtype), d_biases, None, None)
+        return Outputs(upstream, d_inputs, place.zeros(weights.shape, weights.dtype), d_biases, None)
     num_classes, dim = weights.shape
     capacity = min(num_classes, num_sampled + tensors.labels.size)
     d_weights = place.empty((capacity, dim), weights.dtype)
     d_biases = None if biases is None else place.empty((capacity,), biases.dtype)
-    row_ids, num_rows = place.empty((capacity,), np.int64), place.empty((1,), np.int64)
-    return Outputs(upstream, d_inputs, d_weights, d_biases, row_ids, num_rows)
+    return Outputs(upstream, d_inputs, d_weights, d_biases, place.empty((capacity + 1,), np.int64))

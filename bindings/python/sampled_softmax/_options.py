@@ -111,21 +111,22 @@ def check_options(
         who = sampler
     else:
         number, draw, who = _named_sampler(sampler, sampled, classes, seed, step)
+    # By position, for speed.
     return Options(
-        num_sampled=sampled,
-        num_classes=classes,
-        num_true=integer("num_true", num_true),
-        sampled_values=sampled_values,
-        hits=hits,
-        sampler=who,
-        seed=number,
-        step=draw,
-        reduction=reduction_code(reduction),
-        probability_floor=float(probability_floor),
-        ignore_index=None if ignore_index is None else integer("ignore_index", ignore_index, -(2**63)),
-        sample_weights=sample_weights,
-        engine=engine_of(device),
-        num_threads=integer("num_threads", num_threads, 0, 2**32 - 1),
+        sampled,
+        classes,
+        integer("num_true", num_true),
+        sampled_values,
+        hits,
+        who,
+        number,
+        draw,
+        reduction_code(reduction),
+        float(probability_floor),
+        None if ignore_index is None else integer("ignore_index", ignore_index, -(2**63)),
+        sample_weights,
+        engine_of(device),
+        integer("num_threads", num_threads, 0, 2**32 - 1),
     )
 
 

@@ -7,13 +7,14 @@ has a framework, whose module does without both.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _abi, _device
-from ._arrays import Array, Rows
+from ._arrays import Array
 from ._device import DeviceArray
 from ._handle import CPU, Engine, engine_of
 from ._tensors import Tensors
@@ -23,16 +24,13 @@ class Host:
     """Host memory: nothing to bring and nothing to wait for."""
 
     engine = CPU
-    status: int | None = None
+    status = 0
     allocate = None
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """An array for a result, not initialised."""
-        return np.empty(shape, dtype)
-
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """An array for a result that is added into."""
-        return np.zeros(shape, dtype)
+    empty: Callable[[tuple[int, ...], Any], Array] = staticmethod(np.empty)
+    """An array for a result, not initialised."""
+    zeros: Callable[[tuple[int, ...], Any], Array] = staticmethod(np.zeros)
+    """An array for a result that is added into."""
 
     def take(self, name: str, array: Array) -> Array:
         """An argument, where the call computes."""
@@ -59,7 +57,7 @@ class OnDevice:
         self._returns_numpy = returns_numpy
         self._scratch: list[DeviceArray] = []
         self._status = self.zeros((1,), np.uint32)
-        self.status: int | None = self._status.pointer
+        self.status = self._status.pointer
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """As `Host.empty`."""
@@ -79,18 +77,8 @@ class OnDevice:
 
     def take_all(self, tensors: Tensors) -> Tensors:
         """As `Host.take_all`."""
-        optional = {name: getattr(tensors, name) for name in ("biases", "sample_weights")}
-        return tensors._replace(
-            inputs=self._rows("inputs", tensors.inputs),
-            weights=self._rows("weights", tensors.weights),
-            labels=self.take("labels", tensors.labels),
-            **{name: None if array is None else self.take(name, array) for name, array in optional.items()},
-        )
-
-    def _rows(self, name: str, rows: Rows) -> Rows:
-        array: Any = self.take(name, rows.array)
-        # What is copied comes without gaps.
-        return rows if array is rows.array else Rows(array, rows.dtype, 0)
+        named = zip(Tensors._fields, tensors, strict=True)
+        return Tensors(*(None if array is None else self.take(name, array) for name, array in named))
 
     def give(self, array: Any) -> Any:
         """As `Host.give`."""
@@ -114,17 +102,10 @@ HOST = Host()
 def place_of(engine: Engine | None, tensors: Tensors) -> Place:
     """The engine asked for, or with None where the arrays are: a device if one of them is
     on it. Raises ValueError where the CPU is asked for and an array is on a device."""
-    named = {
-        "inputs": tensors.inputs.array,
-        "weights": tensors.weights.array,
-        "biases": tensors.biases,
-        "labels": tensors.labels,
-        "sample_weights": tensors.sample_weights,
-    }
-    on_device = {name: array for name, array in named.items() if isinstance(array, DeviceArray)}
-    if not on_device:
+    if DeviceArray not in map(type, tensors):
         return HOST if engine is None or engine == CPU else OnDevice(engine, returns_numpy=True)
-    name, array = next(iter(on_device.items()))
+    named: Any = zip(Tensors._fields, tensors, strict=True)
+    name, array = next((name, array) for name, array in named if isinstance(array, DeviceArray))
     if engine == CPU:
         raise ValueError(f"device = 'cpu', but {name} is on cuda:{array.device}")
     return OnDevice(engine or Engine(_abi.SSL_BACKEND_CUDA, array.device), returns_numpy=False)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _abi
-from ._arrays import Array, address, host, integer, integers, label_dtype, wide_integers
+from ._arrays import LABELS, Array, address, host, integer, integers, wide_integers
 from ._call import frame
 from ._errors import SampledSoftmaxError
 from ._handle import CPU, Config, Engine, Handle
@@ -153,7 +153,7 @@ class Sampler:
         counts = np.empty(self.range_max, dtype=np.int64)
         with frame() as call:
             call.set_candidates(
-                _abi.SSL_CANDIDATES_DRAW, _abi.SSL_DTYPE_FLOAT32, None, None, None, learned_counts=address(counts)
+                _abi.SSL_CANDIDATES_DRAW, _abi.SSL_DTYPE_FLOAT32, 0, 0, 0, learned_counts=address(counts)
             )
             (handle,) = self._handles.values()
             call.sample(handle, with_batch=False)
@@ -270,15 +270,10 @@ def draw(
             address(sampled),
             address(true),
             step=step,
-            avoid=None if avoided is None else address(avoided),
+            avoid=address(avoided),
             num_avoid=0 if avoided is None else avoided.size,
         )
-        batch = call.batch
-        batch.num_rows = labels.size
-        batch.labels = address(labels)
-        batch.labels_dtype = label_dtype(labels)
-        batch.has_ignore_index = ignore_index is not None
-        batch.ignore_index = ignore_index or 0
+        call.set_labels(labels.size, LABELS[labels.dtype], address(labels), ignore_index)
         try:
             call.sample(handle, with_batch=True)
         except SampledSoftmaxError as error:

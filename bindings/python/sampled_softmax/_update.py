@@ -19,7 +19,7 @@ from ._call import Frame
 from ._device import DeviceArray
 from ._foreign import as_array
 from ._place import Host, Place
-from ._tensors import Tensors
+from ._tensors import Tensors, loss_dtype
 
 
 @dataclass(frozen=True)
@@ -80,18 +80,22 @@ class Step(NamedTuple):
     weights_state: Array | None
     biases_state: Array | None
 
-    def set_update(self, call: Frame, tensors: Tensors) -> None:
-        """Fills the C structs."""
-        update, struct = self.update, call.update
-        struct.rule = _RULES[type(update)]
-        struct.learning_rate = update.learning_rate
-        struct.weight_decay = update.weight_decay
-        struct.epsilon = 0.0 if isinstance(update, SGD) else update.epsilon
-        struct.weights = address(tensors.weights.array)
-        struct.biases = None if tensors.biases is None else address(tensors.biases)
-        struct.weights_state = None if self.weights_state is None else address(self.weights_state)
-        struct.biases_state = None if self.biases_state is None else address(self.biases_state)
-        call.gradients.update = ctypes.addressof(struct)
+    def set_update(self, call: Frame, tensors: Tensors) -> int:
+        """Fills the C struct and returns its address."""
+        update = self.update
+        call.fill_update(
+            _RULES[type(update)],
+            update.learning_rate,
+            0,
+            0.0 if isinstance(update, SGD) else update.epsilon,
+            update.weight_decay,
+            address(tensors.weights),
+            address(tensors.biases),
+            address(self.weights_state),
+            0,
+            address(self.biases_state),
+        )
+        return ctypes.addressof(call.update)
 
 
 def check_update(update: Update, weights: ArrayLike, biases: ArrayLike | None, tensors: Tensors, place: Place) -> Step:
@@ -99,21 +103,21 @@ def check_update(update: Update, weights: ArrayLike, biases: ArrayLike | None, t
     `biases` are as the caller passed them, `tensors` as the library will see them."""
     if type(update) not in _RULES:
         raise TypeError(f"update is a {type(update).__name__}; SGD, Adagrad or RowAdagrad is needed")
-    _in_place("weights", weights, tensors.weights.array, place)
+    _in_place("weights", weights, tensors.weights, place)
     if biases is not None and tensors.biases is not None:
         _in_place("biases", biases, tensors.biases, place)
     if isinstance(update, SGD):
         return Step(update, None, None)
-    num_classes, dim = tensors.weights.array.shape
+    num_classes, dim = tensors.weights.shape
     by_rows = isinstance(update, RowAdagrad)
     shape = (num_classes,) if by_rows else (num_classes, dim)
-    weights_state = _state("weights_state", update.weights_state, shape, tensors.dtype, place)
+    weights_state = _state("weights_state", update.weights_state, shape, loss_dtype(tensors.inputs), place)
     if (update.biases_state is None) != (tensors.biases is None):
         there, missing = ("biases", "biases_state") if update.biases_state is None else ("biases_state", "biases")
         raise ValueError(f"{there} is given, but {missing} is None")
     biases_state = None
     if update.biases_state is not None:
-        biases_state = _state("biases_state", update.biases_state, (num_classes,), tensors.dtype, place)
+        biases_state = _state("biases_state", update.biases_state, (num_classes,), loss_dtype(tensors.inputs), place)
     return Step(update, weights_state, biases_state)
 
 

@@ -19,7 +19,7 @@ from .._sampler import Sampler, at_its_place, sampler_of
 from ..samplers import learned_sampler
 from ._checks import FLOATS, LABELS, shape
 from ._ops import LIBRARY
-from ._tensors import engine_of, stream_of
+from ._tensors import address, engine_of, stream_of
 
 # A named sampler needs no key.
 NO_KEY = -1
@@ -124,12 +124,8 @@ def _draw(
     outputs = _outputs(labels, handle.config.num_sampled, double)
     ids, true, sampled = outputs
     with frame() as call:
-        batch = call.batch
-        batch.num_rows = labels.numel() if flat else labels.shape[0]
-        batch.labels = labels.data_ptr()
-        batch.labels_dtype = LABELS[labels.dtype]
-        batch.has_ignore_index = ignore_index is not None
-        batch.ignore_index = ignore_index or 0
+        num_rows = labels.numel() if flat else labels.shape[0]
+        call.set_labels(num_rows, LABELS[labels.dtype], labels.data_ptr(), ignore_index)
         call.set_candidates(
             _abi.SSL_CANDIDATES_DRAW,
             FLOATS[sampled.dtype],
@@ -137,7 +133,7 @@ def _draw(
             sampled.data_ptr(),
             true.data_ptr(),
             step=step,
-            avoid=None if avoid is None else avoid.data_ptr(),
+            avoid=address(avoid),
             num_avoid=0 if avoid is None else avoid.numel(),
         )
         try:

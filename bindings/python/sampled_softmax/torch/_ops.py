@@ -61,7 +61,7 @@ def forward(
     with frame() as call:
         batch.fill(call, ignore_index)
         _fill_candidates(call, *candidates)
-        call.set_loss(loss.data_ptr(), log_sum_exp.data_ptr(), status.address)
+        call.fill_loss(0, address(loss), address(log_sum_exp), status.address)
         call.forward(handle, stream_of(inputs), workspace.allocate)
     status.check()
     return loss, log_sum_exp
@@ -99,7 +99,7 @@ def backward(
     with frame() as call:
         batch.fill(call, ignore_index)
         _fill_candidates(call, *candidates)
-        call.set_loss(None, log_sum_exp.data_ptr())
+        call.fill_loss(0, 0, address(log_sum_exp), 0)
         _fill_gradients(call, upstream, sparse, outputs)
         call.backward(handle, stream_of(inputs), workspace.allocate)
     if sparse and not inputs.is_cuda:
@@ -228,22 +228,27 @@ def _fill_candidates(call: Frame, ids: Tensor, true: Tensor, sampled: Tensor) ->
 
 def _fill_gradients(call: Frame, upstream: Tensor, sparse: bool, outputs: tuple[Tensor, ...]) -> None:
     d_inputs, d_weights, d_biases, row_ids, num_rows = outputs
-    gradients = call.gradients
-    gradients.grad_output = upstream.data_ptr()
-    gradients.d_inputs_dtype = FLOATS[d_inputs.dtype]
-    gradients.d_inputs = _unless_empty(d_inputs)
-    gradients.d_weights_dtype = FLOATS[d_weights.dtype]
-    gradients.d_weights = _unless_empty(d_weights)
-    gradients.d_biases_dtype = FLOATS[d_biases.dtype]
-    gradients.d_biases = _unless_empty(d_biases)
-    gradients.layout = _abi.SSL_GRADIENTS_SPARSE if sparse else _abi.SSL_GRADIENTS_DENSE
-    gradients.row_ids = address(row_ids) if sparse else None
-    gradients.num_rows = address(num_rows) if sparse else None
-    gradients.row_capacity = row_ids.shape[0] if sparse else 0
+    call.fill_gradients(
+        _abi.SSL_GRADIENTS_SPARSE if sparse else _abi.SSL_GRADIENTS_DENSE,
+        FLOATS[d_inputs.dtype],
+        FLOATS[d_weights.dtype],
+        FLOATS[d_biases.dtype],
+        0,
+        address(upstream),
+        _unless_empty(d_inputs),
+        0,
+        _unless_empty(d_weights),
+        0,
+        _unless_empty(d_biases),
+        address(row_ids) if sparse else 0,
+        address(num_rows) if sparse else 0,
+        row_ids.shape[0] if sparse else 0,
+        0,
+    )
 
 
-def _unless_empty(tensor: Tensor) -> int | None:
-    return tensor.data_ptr() if tensor.numel() else None
+def _unless_empty(tensor: Tensor) -> int:
+    return tensor.data_ptr() if tensor.numel() else 0
 
 
 for _device in ("CPU", "CUDA"):

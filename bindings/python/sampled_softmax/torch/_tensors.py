@@ -27,9 +27,9 @@ def rows(tensor: Tensor) -> tuple[Tensor, int]:
     return tensor.contiguous(), 0
 
 
-def address(tensor: Tensor | None) -> int | None:
-    """Where the first element lies."""
-    return None if tensor is None else tensor.data_ptr()
+def address(tensor: Tensor | None) -> int:
+    """Where the first element lies; 0, which is NULL, for None."""
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def engine_of(tensor: Tensor) -> Engine:
@@ -105,18 +105,21 @@ class Batch:
 
     def fill(self, call: Frame, ignore_index: int | None) -> None:
         """Fills the C struct."""
-        batch = call.batch
-        batch.num_rows, batch.dim = self.inputs.shape
-        batch.inputs_dtype = FLOATS[self.inputs.dtype]
-        batch.inputs = self.inputs.data_ptr()
-        batch.inputs_stride = self._inputs_stride
-        batch.weights_dtype = FLOATS[self.weights.dtype]
-        batch.weights = self.weights.data_ptr()
-        batch.weights_stride = self._weights_stride
-        batch.biases_dtype = 0 if self.biases is None else FLOATS[self.biases.dtype]
-        batch.biases = address(self.biases)
-        batch.labels_dtype = LABELS[self.labels.dtype]
-        batch.labels = self.labels.data_ptr()
-        batch.has_ignore_index = ignore_index is not None
-        batch.ignore_index = ignore_index or 0
-        batch.sample_weights = address(self.sample_weights)
+        num_rows, dim = self.inputs.shape
+        call.fill_batch(
+            FLOATS[self.inputs.dtype],
+            FLOATS[self.weights.dtype],
+            0 if self.biases is None else FLOATS[self.biases.dtype],
+            LABELS[self.labels.dtype],
+            ignore_index is not None,
+            num_rows,
+            dim,
+            address(self.inputs),
+            self._inputs_stride,
+            address(self.weights),
+            self._weights_stride,
+            address(self.biases),
+            address(self.labels),
+            ignore_index or 0,
+            address(self.sample_weights),
+        )
