@@ -9,8 +9,8 @@
 //!
 //! No user-space address has the mark in its highest bits, and none of an object the 1 in
 //! its lowest. Each slot counts the calls that are inside; whoever leaves last after a
-//! destruction drops the value. Slots live in blocks that are never given back, and
-//! nothing here takes a lock: a child of `fork` finds none held.
+//! destruction drops the value. Slots live in blocks that stay as long as the
+//! registry, and nothing here takes a lock: a child of `fork` finds none held.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::UnsafeCell;
@@ -187,15 +187,14 @@ impl<T> Registry<T> {
     }
 
     fn make_block(&self, number: usize) -> Result<*mut Slot<T>> {
-        let count = FIRST_BLOCK << number;
-        let layout = Layout::array::<Slot<T>>(count).map_err(|_| no_room(usize::MAX))?;
+        let layout = block_layout::<T>(number)?;
         // SAFETY: the layout is not empty; every slot is written before anybody sees it.
         let block = unsafe {
             let block = alloc(layout).cast::<Slot<T>>();
             if block.is_null() {
                 return Err(no_room(layout.size()));
             }
-            for offset in 0..count {
+            for offset in 0..FIRST_BLOCK << number {
                 block.add(offset).write(Slot {
                     state: AtomicU64::new(0),
                     value: UnsafeCell::new(null_mut()),
@@ -214,6 +213,33 @@ impl<T> Registry<T> {
             }
         }
     }
+}
+
+// The library's own are static and live as long as the process.
+impl<T> Drop for Registry<T> {
+    fn drop(&mut self) {
+        for (number, block) in self.blocks.iter_mut().enumerate() {
+            let block = *block.get_mut();
+            if block.is_null() {
+                continue;
+            }
+            let layout = block_layout::<T>(number).expect("it was allocated");
+            // SAFETY: made by `make_block`; nobody is inside, since whoever is borrows the registry.
+            unsafe {
+                for offset in 0..FIRST_BLOCK << number {
+                    let slot = &mut *block.add(offset);
+                    if *slot.state.get_mut() & ALIVE != 0 {
+                        drop(Box::from_raw(*slot.value.get()));
+                    }
+                }
+                dealloc(block.cast(), layout);
+            }
+        }
+    }
+}
+
+fn block_layout<T>(number: usize) -> Result<Layout> {
+    Layout::array::<Slot<T>>(FIRST_BLOCK << number).map_err(|_| no_room(usize::MAX))
 }
 
 /// The block of an index, and the place in it.

@@ -143,3 +143,15 @@ fn races_end_every_value_once() {
     assert!(made.load(Ordering::Relaxed) > ROUNDS / 10);
     assert_eq!(made.load(Ordering::Relaxed), ended.load(Ordering::Relaxed));
 }
+
+#[test]
+fn a_registry_drops_what_lives_in_it() {
+    let registry = Registry::new();
+    let (kept, drops) = watched();
+    let (destroyed, earlier_drops) = watched();
+    registry.insert(kept).unwrap();
+    registry.destroy(registry.insert(destroyed).unwrap()).unwrap();
+    assert_eq!((drops.load(Ordering::Relaxed), earlier_drops.load(Ordering::Relaxed)), (0, 1));
+    drop(registry);
+    assert_eq!((drops.load(Ordering::Relaxed), earlier_drops.load(Ordering::Relaxed)), (1, 1));
+}

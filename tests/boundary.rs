@@ -45,13 +45,17 @@ extern "C" fn on_signal(signal: libc::c_int) {
 
 /// Seconds that one case may take, on a busy machine.
 const PATIENCE: u32 = 120;
-/// Bytes of address space: what cannot be had is refused rather than waited for.
+/// Bytes of address space beyond what the process starts with (a sanitizer's shadow is vast):
+/// what cannot be had is refused rather than waited for.
 const MOST_MEMORY: u64 = 3 << 30;
 
 fn guard_this_process() {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages: u64 = statm.split(' ').next().and_then(|pages| pages.parse().ok()).expect("a number");
     // SAFETY: plain settings of this process, which is the cases' own.
     unsafe {
-        let limit = libc::rlimit { rlim_cur: MOST_MEMORY, rlim_max: MOST_MEMORY };
+        let most = pages * libc::sysconf(libc::_SC_PAGESIZE) as u64 + MOST_MEMORY;
+        let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
         assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &limit), 0);
         for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGABRT, libc::SIGALRM] {
             libc::signal(signal, on_signal as *const () as usize);

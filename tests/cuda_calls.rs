@@ -5,7 +5,6 @@ mod common;
 
 use std::sync::Arc;
 
-use common::drawing::{drawing_case, drawing_config, drawing_handle};
 use common::driver::Driver;
 use common::emulated::emulated;
 use common::{BF16, Call, Case, F16, F32, F64, Handle, Random, Types, check, default_config};
@@ -185,31 +184,6 @@ fn devices_and_streams_of_others_are_refused() {
         let failure = arguments.forward(&call.handle).unwrap_err();
         assert!(failure.message.contains("device 1"), "{}", failure.message);
         driver.destroy_stream(stream);
-    });
-}
-
-#[test]
-fn a_forked_child_is_told_and_may_destroy() {
-    emulated(a_forked_child_is_told_and_may_destroy, "all", &[], || {
-        let config = ssl_config { backend: SSL_BACKEND_CUDA, ..drawing_config(SSL_SAMPLER_LOG_UNIFORM) };
-        let mut case = drawing_case(1);
-        case.types = Types::all(F32);
-        let handle = drawing_handle(config);
-        let mut call = Call::drawing(&case, handle, 0);
-        call.forward().unwrap();
-        // SAFETY: the child uses only its own thread, and ends without exit handlers.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            let told = call.forward().is_err_and(|failure| failure.message.contains("fork"));
-            drop(call);
-            // SAFETY: as above.
-            unsafe { libc::_exit(if told { 0 } else { 1 }) };
-        }
-        let mut status = 0;
-        // SAFETY: our child.
-        unsafe { libc::waitpid(child, &mut status, 0) };
-        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "status {status:x}");
-        call.forward().unwrap();
     });
 }
 

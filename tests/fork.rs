@@ -266,6 +266,7 @@ fn children_of_a_cuda_program_are_told_amid_calls_and_background_draws() {
                 in_a_child_ending_by(end, || {
                     let mut call = Call::drawing(&case, Arc::clone(&handle), 0);
                     let told = is_told(call.arguments().sample(&handle))
+                        && is_told(call.arguments().forward(&handle))
                         && is_told(Handle::create(&config).map(drop));
                     let on_cpu = Call::new(&Case { backend: SSL_BACKEND_CPU, ..self::case() }).forward();
                     told && on_cpu.is_ok() && handle.destroy().is_ok() && handle.destroy().is_err()
