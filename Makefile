@@ -41,6 +41,7 @@ export SAMPLED_SOFTMAX_CACHE_DIR := $(CURDIR)/build/cache
 build:
 	cargo build --release --locked
 	ln -sf libsampled_softmax.so $(LIBRARY).0
+	python3 tests/third_party.py --notices $(dir $(LIBRARY))THIRD_PARTY.txt
 
 install:
 	sh bindings/c/install.sh $(LIBRARY) $(PREFIX)

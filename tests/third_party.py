@@ -2,11 +2,13 @@
 
     python3 tests/third_party.py            writes THIRD_PARTY.md (`make third-party`)
     python3 tests/third_party.py --check    says whether it is up to date, and every licence one that is allowed
+    python3 tests/third_party.py --notices FILE     what goes with a copy of the library: the crates' own texts
 
 Needs `cargo` and the crates, as a build does, and no network beyond that.
 """
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -23,6 +25,15 @@ PERMISSIVE = {
 # Programs that work on the sources and leave nothing of themselves in the library may ask for more.
 ALLOWED = {"library": PERMISSIVE, "build": PERMISSIVE | {"MPL-2.0"}, "tests": PERMISSIVE | {"MPL-2.0"}}
 
+# The texts of a crate that has several licences, the shortest to satisfy first.
+TEXTS = ("license-mit", "license", "copying")
+
+NOTICES = """\
+The shared library contains code of these Rust crates, and of Rust's standard library
+(copyright The Rust Project contributors; MIT or Apache-2.0, of which MIT is taken), each
+under the terms that follow its name.
+"""
+
 # What `cargo tree` follows from the package for each part, the smallest first.
 EDGES = {"library": "normal,no-proc-macro", "build": "normal,build", "tests": "normal,build,dev"}
 
@@ -30,8 +41,9 @@ HEADING = """\
 # What the library is made with
 
 Crates by their part: linked into the library; run while it is built; used by the tests. `make third-party` writes
-this file from `Cargo.lock`, `tests/python/test_third_party.py` holds it to that. The Python package needs NumPy, and
-no other at run time.
+this file from `Cargo.lock`, `tests/python/test_third_party.py` holds it to that. The terms of those in the library go
+with it as `THIRD_PARTY.txt`, in the wheel and where `make install` puts it. The Python package needs NumPy, and no
+other at run time.
 
 | part | crate | version | licence |
 |---|---|---|---|
@@ -108,6 +120,25 @@ def text(rows: list[tuple[str, str, str, str]]) -> str:
     return HEADING + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
+def notices() -> str:
+    """The licence of each crate that is linked into the library, as the crate has it.
+    Raises FileNotFoundError where one has none."""
+    command = ["cargo", "metadata", "--locked", "--format-version", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    folders = {
+        (package["name"], package["version"]): Path(package["manifest_path"]).parent
+        for package in json.loads(done.stdout)["packages"]
+    }
+    parts = [NOTICES]
+    for (name, version), licence in sorted(crates(EDGES["library"]).items()):
+        files = {file.name.lower().partition(".")[0]: file for file in folders[name, version].iterdir()}
+        found = next((files[text] for text in TEXTS if text in files), None)
+        if found is None:
+            raise FileNotFoundError(f"{name} {version} ({licence}) has none of the files {', '.join(TEXTS)}")
+        parts.append(f"{name} {version}\n\n{found.read_text(encoding='utf-8').strip()}\n")
+    return f"\n{'-' * 78}\n".join(parts)
+
+
 def complaints() -> list[str]:
     """What is wrong with the crates or the file."""
     rows = parts()
@@ -123,7 +154,13 @@ def complaints() -> list[str]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    if parser.parse_args().check:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--check", action="store_true")
+    group.add_argument("--notices", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    if options.check:
         sys.exit("\n".join(complaints()) or None)
-    FILE.write_text(text(parts()), encoding="utf-8")
+    if options.notices:
+        options.notices.write_text(notices(), encoding="utf-8")
+    else:
+        FILE.write_text(text(parts()), encoding="utf-8")

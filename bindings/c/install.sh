@@ -7,7 +7,7 @@
 #   lib/libsampled_softmax.so -> .so.MAJOR -> .so.VERSION
 #   lib/pkgconfig/sampled_softmax.pc
 #   lib/cmake/sampled_softmax/
-#   share/licenses/sampled_softmax/LICENSE
+#   share/licenses/sampled_softmax/LICENSE, THIRD_PARTY.txt
 set -eu
 [ $# -eq 2 ] || { echo "usage: install.sh LIBRARY PREFIX" >&2; exit 2; }
 library=$1
@@ -20,7 +20,9 @@ case $2 in
     exit 2
     ;;
 esac
-[ -f "$library" ] || { echo "install.sh: no library at $library: run make build first" >&2; exit 1; }
+for file in "$library" "$(dirname "$library")/THIRD_PARTY.txt"; do
+    [ -f "$file" ] || { echo "install.sh: there is no $file: run make build first" >&2; exit 1; }
+done
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml" | head -n 1)
 major=${version%%.*}
@@ -28,7 +30,7 @@ to=${DESTDIR:-}$2
 package=$to/lib/cmake/sampled_softmax
 
 install -d "$to/include" "$to/lib/pkgconfig" "$package" "$to/share/licenses/sampled_softmax"
-install -m 644 "$root/LICENSE" "$to/share/licenses/sampled_softmax"
+install -m 644 "$root/LICENSE" "$(dirname "$library")/THIRD_PARTY.txt" "$to/share/licenses/sampled_softmax"
 install -m 644 "$root/include/sampled_softmax.h" "$root/bindings/cpp/sampled_softmax.hpp" "$to/include"
 # Through a temporary name: a program that runs with the old library keeps it.
 install -m 755 "$library" "$to/lib/.libsampled_softmax.so.$version"

@@ -3,6 +3,7 @@
     sampled_softmax/libsampled_softmax.so       the library: SAMPLED_SOFTMAX_LIB, or built here
     sampled_softmax/libsampled_softmax_jax.so   the XLA handlers: SAMPLED_SOFTMAX_JAX_LIB, or built
                                                 here where jaxlib's headers are
+    sampled_softmax/LICENSE, THIRD_PARTY.txt    ours, and those of the crates in the library
     sampled_softmax/_native/                    header and sources of the adapters that are compiled
                                                 on the user's machine
 
@@ -39,6 +40,7 @@ class NativeParts(BuildHookInterface):
         if handlers is not None:
             include[str(handlers)] = f"sampled_softmax/{handlers.name}"
         include[str(SOURCE_TREE / "LICENSE")] = "sampled_softmax/LICENSE"
+        include[str(self._notices())] = "sampled_softmax/THIRD_PARTY.txt"
         include[str(SOURCE_TREE / "include")] = "sampled_softmax/_native/include"
         for folder in ADAPTERS:
             include[str(BINDINGS / folder)] = f"sampled_softmax/_native/{folder}"
@@ -56,6 +58,12 @@ class NativeParts(BuildHookInterface):
         if not library.is_file():
             raise FileNotFoundError(f"no shared library at {library}")
         return library
+
+    def _notices(self) -> Path:
+        file = Path(self.directory).resolve() / "THIRD_PARTY.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, str(SOURCE_TREE / "tests" / "third_party.py"), "--notices", file], check=True)
+        return file
 
     def _jax_handlers(self) -> Path | None:
         named = os.environ.get("SAMPLED_SOFTMAX_JAX_LIB")

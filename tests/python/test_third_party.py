@@ -11,13 +11,24 @@ from conftest import ROOT, absent
 
 sys.path.insert(0, str(ROOT / "tests"))
 
-from third_party import PERMISSIVE, complaints, is_allowed
+from third_party import PERMISSIVE, complaints, is_allowed, notices, parts
 
 
 def test_every_crate_is_listed_and_its_licence_allowed() -> None:
     if shutil.which("cargo") is None:
         absent("cargo is not installed")
     assert complaints() == []
+
+
+def test_what_goes_with_a_copy_names_every_crate_in_it_with_its_terms() -> None:
+    if shutil.which("cargo") is None:
+        absent("cargo is not installed")
+    sections = [section.strip() for section in notices().split("-" * 78)[1:]]
+    assert [section.partition("\n")[0] for section in sections] == [
+        f"{name} {version}" for part, name, version, _ in parts() if part == "library"
+    ]
+    for section in sections:
+        assert re.search("(?i)permission|copyright", section)
 
 
 @pytest.mark.parametrize(

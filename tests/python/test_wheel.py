@@ -67,6 +67,7 @@ def test_serves_any_python_on_any_linux_of_its_age(wheel: Path) -> None:
         "libsampled_softmax_jax.so",
         "py.typed",
         "LICENSE",
+        "THIRD_PARTY.txt",
         "_native/include/sampled_softmax.h",
     ):
         assert f"sampled_softmax/{name}" in names
