@@ -39,12 +39,13 @@ missing() {
 # watch NAME COMMAND...: counts as failed if the command does.
 watch() {
     name=$1
+    log="$out/$(echo "$name" | tr -s ': ' '-').log"
     shift
-    if "$@" >"$out/log" 2>&1; then
+    if "$@" >"$log" 2>&1; then
         echo "sanitize: clean: $name"
     else
-        echo "sanitize: FAILED: $name" >&2
-        tail -n 100 "$out/log" >&2
+        echo "sanitize: FAILED: $name; the end of $log:" >&2
+        tail -n 100 "$log" >&2
         failed="$failed $name;"
     fi
 }
@@ -97,7 +98,7 @@ address() {
     # shellcheck disable=SC2086
     watch "address: Rust" env RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address \
         ASAN_OPTIONS=allocator_may_return_null=1 \
-        cargo test --quiet --no-fail-fast --target $target --target-dir "$out/address" --lib $tests
+        cargo test --locked --quiet --no-fail-fast --target $target --target-dir "$out/address" --lib $tests
 }
 
 thread() {
@@ -105,7 +106,7 @@ thread() {
         missing "thread: the standard library's source is not there: rustup component add rust-src"
         return
     fi
-    tests="cargo test --quiet -Zbuild-std --target $target --target-dir $out/thread"
+    tests="cargo test --locked --quiet -Zbuild-std --target $target --target-dir $out/thread"
     # shellcheck disable=SC2086
     watch "thread: the library" env RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread $tests --lib -- team sampler registry
     # shellcheck disable=SC2086
@@ -121,7 +122,7 @@ undefined() {
     watch "undefined: emulated kernels" make --silent -C tests/emu test UBSAN=1
 }
 
-cargo build --release --quiet
+cargo build --release --locked --quiet
 ln -sf libsampled_softmax.so target/release/libsampled_softmax.so.0
 make --silent emu
 [ $# -gt 0 ] || set -- memcheck address thread undefined

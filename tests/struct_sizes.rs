@@ -43,7 +43,8 @@ impl Paged {
 
 /// The five structs of a valid call, each in a page.
 struct Pages {
-    call: Call,
+    /// In a box, since the structs point into it.
+    call: Box<Call>,
     pages: [Paged; 5],
 }
 
@@ -59,7 +60,7 @@ const SIZES: [usize; 5] = [
 impl Pages {
     fn new() -> Self {
         let case = Case::random([5, 4, 20, 8, 2], &mut Random::new(1));
-        let mut call = Call::new(&case);
+        let mut call = Box::new(Call::new(&case));
         let arguments = call.arguments();
         let pages = [
             Paged::new(&case.config()),
