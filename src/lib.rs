@@ -35,3 +35,4 @@ mod memory;
 pub mod reference;
 mod registry;
 pub mod sampler;
+mod vectorised;

@@ -3,6 +3,8 @@
 //! free. A seed then gives the same ids and counts everywhere, a loss the same bits with
 //! one instruction set on every machine, and the loops vectorise.
 
+use crate::vectorised::vectorised;
+
 const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
 const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 
@@ -19,7 +21,7 @@ fn artanh_short(z: f64) -> f64 {
 }
 
 /// artanh(s) / s for s = sqrt(z) up to 0.1716: the next term is below 2^-60.
-#[inline]
+#[inline(always)]
 fn artanh_long(z: f64) -> f64 {
     const ODD: [f64; 10] = [21.0, 19.0, 17.0, 15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0];
     ODD.iter().fold(0.0, |sum, odd| z * (sum + 1.0 / odd)) + 1.0
@@ -42,15 +44,28 @@ fn ln_parts(x: f64) -> (f64, f64) {
 }
 
 /// ln(x), also of 0, infinity, NaN and, as NaN, of negative numbers.
+#[inline(always)]
 pub(crate) fn ln(x: f64) -> f64 {
+    // Nothing but selections, so that a loop of these vectorises; so for all functions here
+    // that a loop may hold.
+    let (high, low) = ln_parts(x);
     if x > 0.0 && x < f64::INFINITY {
-        let (high, low) = ln_parts(x);
-        return high + low;
+        high + low
+    } else if x == 0.0 {
+        f64::NEG_INFINITY
+    } else if x == f64::INFINITY {
+        x
+    } else {
+        f64::NAN
     }
-    match x {
-        0.0 => f64::NEG_INFINITY,
-        f64::INFINITY => x,
-        _ => f64::NAN,
+}
+
+vectorised! {
+    /// `ln` of each.
+    pub(crate) fn ln_each(values: &mut [f64]) {
+        for value in values {
+            *value = ln(*value);
+        }
     }
 }
 
@@ -119,17 +134,16 @@ pub(crate) fn neg_ln_1m_small(p: f64) -> f64 {
 }
 
 /// -ln(1 - p) for p in [0, 1]; infinite at 1.
-#[inline]
+#[inline(always)]
 pub(crate) fn neg_ln_1m(p: f64) -> f64 {
+    let twice = (p + p) / (2.0 - p);
+    let (middle, far) = (twice * artanh_long(0.25 * twice * twice), -ln(1.0 - p));
     if p < SMALL {
         neg_ln_1m_small(p)
     } else if p < 0.29 {
-        let twice = (p + p) / (2.0 - p);
-        twice * artanh_long(0.25 * twice * twice)
-    } else if p < 1.0 {
-        -ln(1.0 - p)
+        middle
     } else {
-        f64::INFINITY
+        far
     }
 }
 
@@ -141,14 +155,16 @@ pub(crate) fn ln_1p_reciprocal_large(m: f64) -> f64 {
 }
 
 /// ln(1 + 1/m) for any integer m >= 1.
+#[inline(always)]
 pub(crate) fn ln_1p_reciprocal(m: f64) -> f64 {
+    let s = 1.0 / (2.0 * m + 1.0);
+    let (middle, near) = (2.0 * s * artanh_long(s * s), ln(1.0 + 1.0 / m));
     if m >= 64.0 {
         ln_1p_reciprocal_large(m)
     } else if m >= 3.0 {
-        let s = 1.0 / (2.0 * m + 1.0);
-        2.0 * s * artanh_long(s * s)
+        middle
     } else {
-        ln(1.0 + 1.0 / m)
+        near
     }
 }
 
@@ -214,6 +230,18 @@ mod tests {
         assert_eq!(ln(1.0), 0.0);
         assert_eq!((ln(0.0), ln(f64::INFINITY)), (f64::NEG_INFINITY, f64::INFINITY));
         assert!(ln(-1.0).is_nan() && ln(f64::NAN).is_nan());
+    }
+
+    #[test]
+    fn logarithms_together_have_the_bits_of_each_alone() {
+        let odd = [0.0, -0.0, -1.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::from_bits(1)];
+        let values: Vec<f64> = grid().chain(odd).collect();
+        for length in [1, 7, 8, 33, values.len()] {
+            let mut together = values[values.len() - length..].to_vec();
+            ln_each(&mut together);
+            let alone = values[values.len() - length..].iter().map(|x| ln(*x).to_bits());
+            assert!(alone.eq(together.iter().map(|y| y.to_bits())), "of {length}");
+        }
     }
 
     #[test]

@@ -55,14 +55,7 @@ impl Tensor {
     /// The memory it covers.
     pub(crate) fn region(&self, name: &'static str, written: bool) -> Region {
         let size = self.dtype.size();
-        Region {
-            name,
-            written,
-            start: self.data as usize,
-            rows: self.rows,
-            row_bytes: self.cols * size,
-            stride_bytes: self.stride * size,
-        }
+        Region::new(name, self.data, written, (self.rows, self.cols * size, self.stride * size))
     }
 }
 
@@ -72,37 +65,39 @@ pub(crate) struct Region {
     name: &'static str,
     written: bool,
     start: usize,
-    rows: usize,
+    end: usize,
     row_bytes: usize,
+    /// 0 where there is one piece.
     stride_bytes: usize,
 }
 
 impl Region {
     /// A piece without gaps.
     pub(crate) fn flat<T>(name: &'static str, data: *const T, count: usize, written: bool) -> Region {
-        let row_bytes = count * size_of::<T>();
-        Region { name, written, start: data as usize, rows: 1, row_bytes, stride_bytes: row_bytes }
+        Region::new(name, data.cast(), written, (1, count * size_of::<T>(), 0))
     }
 
-    fn is_empty(&self) -> bool {
-        self.start == 0 || self.rows == 0 || self.row_bytes == 0
+    fn new(
+        name: &'static str,
+        data: *const u8,
+        written: bool,
+        (rows, row_bytes, stride_bytes): (usize, usize, usize),
+    ) -> Region {
+        let start = data as usize;
+        let stride_bytes = if rows > 1 { stride_bytes } else { 0 };
+        let bytes =
+            if start == 0 || rows == 0 || row_bytes == 0 { 0 } else { (rows - 1) * stride_bytes + row_bytes };
+        Region { name, written, start, end: start.saturating_add(bytes), row_bytes, stride_bytes }
     }
 
-    fn end(&self) -> usize {
-        self.start.saturating_add((self.rows - 1) * self.stride_bytes + self.row_bytes)
-    }
-
-    /// Whether a byte belongs to both. Two column ranges of one wide matrix interleave
-    /// without overlapping; that is recognised where their strides are equal.
+    /// Whether a byte belongs to both, neither of which is empty. Two column ranges of one wide
+    /// matrix interleave without overlapping; that is recognised where their strides are equal.
     fn overlaps(&self, other: &Region) -> bool {
-        if self.is_empty() || other.is_empty() {
-            return false;
-        }
-        if self.end() <= other.start || other.end() <= self.start {
+        if self.end <= other.start || other.end <= self.start {
             return false;
         }
         let stride = self.stride_bytes;
-        if stride != other.stride_bytes || self.rows == 1 || other.rows == 1 {
+        if stride != other.stride_bytes || stride == 0 {
             return true;
         }
         let (first, second) = if self.start <= other.start { (self, other) } else { (other, self) };
@@ -125,6 +120,9 @@ impl Regions {
     /// Adds a region, or fails if it shares memory with an earlier one and either is
     /// written.
     pub(crate) fn add(&mut self, region: Region) -> Result<()> {
+        if region.start == region.end {
+            return Ok(());
+        }
         for earlier in self.list[..self.count].iter().flatten() {
             if (earlier.written || region.written) && earlier.overlaps(&region) {
                 return Err(Error::Overlap(earlier.name, region.name));

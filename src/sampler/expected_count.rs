@@ -8,6 +8,7 @@ use super::distribution::Distribution;
 use super::draw::Counts;
 use crate::labels::Labels;
 use crate::math;
+use crate::vectorised::{LANES, vectorised};
 
 /// How an expected count follows from a probability.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,6 +22,23 @@ pub(crate) enum ExpectedCount {
 }
 
 const BLOCK: usize = 128;
+
+vectorised! {
+    /// Probabilities into those of coming at least once in `tries`.
+    fn include(values: &mut [f64], tries: f64) {
+        for block in values.chunks_mut(LANES) {
+            if block.iter().all(|p| *p < math::SMALL) {
+                for p in block {
+                    *p = math::one_minus_exp_neg(tries * math::neg_ln_1m_small(*p));
+                }
+            } else {
+                for p in block {
+                    *p = math::one_minus_exp_neg(tries * math::neg_ln_1m(*p));
+                }
+            }
+        }
+    }
+}
 
 impl ExpectedCount {
     /// TensorFlow's rule for `count` distinct classes that took `tries`.
@@ -37,18 +55,7 @@ impl ExpectedCount {
         match self {
             ExpectedCount::Constant(count) => values.fill(count),
             ExpectedCount::Proportional(count) => values.iter_mut().for_each(|p| *p *= count),
-            ExpectedCount::Inclusion(tries) => {
-                // The same function, but for a branch that would keep the loop scalar.
-                if values.iter().all(|p| *p < math::SMALL) {
-                    for p in values {
-                        *p = math::one_minus_exp_neg(tries * math::neg_ln_1m_small(*p));
-                    }
-                } else {
-                    for p in values {
-                        *p = math::one_minus_exp_neg(tries * math::neg_ln_1m(*p));
-                    }
-                }
-            }
+            ExpectedCount::Inclusion(tries) => include(values, tries),
         }
     }
 

@@ -17,6 +17,7 @@
 use super::distribution::{Distribution, rejection_budget};
 use super::stream::{Stream, unit};
 use crate::math::{self, ln_1p_reciprocal, ln_1p_reciprocal_large};
+use crate::vectorised::{LANES, vectorised};
 
 /// The log-uniform distribution.
 #[derive(Debug)]
@@ -60,6 +61,22 @@ impl LogUniform {
             draws = draws.min(most);
         }
         (draws + 8.0 * draws.sqrt() + 16.0) / accepted
+    }
+}
+
+vectorised! {
+    fn probabilities(classes: &[i64], scale: f64, out: &mut [f64]) {
+        for (out, classes) in out.chunks_mut(LANES).zip(classes.chunks(LANES)) {
+            if classes.iter().all(|class| *class >= 63) {
+                for (p, class) in out.iter_mut().zip(classes) {
+                    *p = ln_1p_reciprocal_large(*class as f64 + 1.0) * scale;
+                }
+            } else {
+                for (p, class) in out.iter_mut().zip(classes) {
+                    *p = ln_1p_reciprocal(*class as f64 + 1.0) * scale;
+                }
+            }
+        }
     }
 }
 
@@ -136,15 +153,6 @@ impl Distribution for LogUniform {
     }
 
     fn probabilities(&self, classes: &[i64], out: &mut [f64]) {
-        // One test a block leaves a loop without branches, which the compiler widens.
-        if classes.iter().all(|class| *class >= 63) {
-            for (p, class) in out.iter_mut().zip(classes) {
-                *p = ln_1p_reciprocal_large(*class as f64 + 1.0) * self.scale;
-            }
-        } else {
-            for (p, class) in out.iter_mut().zip(classes) {
-                *p = self.probability(*class);
-            }
-        }
+        probabilities(classes, self.scale, out);
     }
 }

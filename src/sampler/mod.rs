@@ -251,8 +251,14 @@ impl Sampler {
     /// # Errors
     /// `InvalidValue` in a forked child if a thread that only its parent has was drawing.
     fn lock(&self) -> Result<MutexGuard<'_, State>> {
-        if self.process == std::process::id() {
-            return Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        // Free, most often; only who has to wait asks for the process, by a system call.
+        match self.state.try_lock() {
+            Ok(state) => return Ok(state),
+            Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) if self.process != std::process::id() => {}
+            Err(TryLockError::WouldBlock) => {
+                return Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner));
+            }
         }
         // The holder may be a thread of the parent, which will never let go here; a thread
         // of this process will, long before these attempts end.

@@ -7,6 +7,9 @@ use super::step::Run;
 use super::workspace::GradientBuffers;
 use crate::math;
 
+/// Columns of the widest panel.
+const MOST_WIDTH: usize = 32;
+
 impl<R: Real> Run<'_, R> {
     /// Sorts, computes offsets, packs the weights as forward and backward need them.
     ///
@@ -14,16 +17,16 @@ impl<R: Real> Run<'_, R> {
     /// All arrays and buffers of the run exist; so for all methods of `Run`.
     pub(super) unsafe fn prepare_candidates(&self) {
         // SAFETY: the caller's promise.
-        unsafe {
-            self.sort_candidates();
-            self.compute_offsets();
-        }
+        unsafe { self.sort_candidates() };
         let width = self.kernels.width;
         let panels = self.buffers.weights_t.count();
         let work = self.shape().sampled * self.shape().dim * 8;
         self.share(work, panels, |worker, panel| {
-            // SAFETY: each task packs its own candidates.
-            unsafe { self.pack_weights(worker, panel * width) }
+            // SAFETY: each task has its own candidates.
+            unsafe {
+                self.compute_offsets(panel * width);
+                self.pack_weights(worker, panel * width);
+            }
         });
     }
 
@@ -47,18 +50,23 @@ impl<R: Real> Run<'_, R> {
         }
     }
 
-    unsafe fn compute_offsets(&self) {
-        let counts = self.host.sampled_counts;
+    /// Those of one panel.
+    unsafe fn compute_offsets(&self, first: usize) {
         let b = &self.buffers;
-        let sampled = self.shape().sampled;
-        for column in 0..sampled.next_multiple_of(self.kernels.width) {
-            // SAFETY: offsets are padded to whole panels; order and ids have S elements.
-            unsafe {
-                let offset = match column < sampled {
-                    true => self.bias(*b.ids.add(column)) - math::ln(counts.get(*b.order.add(column))),
-                    false => f64::NEG_INFINITY,
-                };
-                b.offsets.add(column).write(R::from_f64(offset));
+        let width = self.kernels.width;
+        let mut logarithms = [0.0; MOST_WIDTH];
+        let logarithms = &mut logarithms[..width.min(self.shape().sampled - first)];
+        // SAFETY: offsets are padded to whole panels; order and ids have S elements.
+        unsafe {
+            for (column, count) in (first..).zip(logarithms.iter_mut()) {
+                *count = self.host.sampled_counts.get(*b.order.add(column));
+            }
+            math::ln_each(logarithms);
+            for (column, logarithm) in (first..).zip(logarithms.iter()) {
+                b.offsets.add(column).write(R::from_f64(self.bias(*b.ids.add(column)) - logarithm));
+            }
+            for column in first + logarithms.len()..first + width {
+                b.offsets.add(column).write(R::NEG_INFINITY);
             }
         }
     }
