@@ -20,8 +20,7 @@ impl<R: Real> Run<'_, R> {
         unsafe { self.sort_candidates() };
         let width = self.kernels.width;
         let panels = self.buffers.weights_t.count();
-        let work = self.shape().sampled * self.shape().dim * 8;
-        self.share(work, panels, |worker, panel| {
+        self.share(self.reading(self.shape().sampled), panels, |worker, panel| {
             // SAFETY: each task has its own candidates.
             unsafe {
                 self.compute_offsets(panel * width);

@@ -2,6 +2,7 @@
 
 use super::convert::{read_row, write_row};
 use super::gemm::{DEPTH, Left, Product};
+use super::grid::Grid;
 use super::kernels::Logits;
 use super::pairs::{self, Narrow, steps};
 use super::panels::Panels;
@@ -9,18 +10,18 @@ use super::simd::Real;
 use super::step::{Chunk, Run};
 use super::workspace::{GROUP, GradientBuffers, Hit};
 use crate::memory::Tensor;
-
 impl<R: Real> Run<'_, R> {
-    /// Starts the sums over all rows.
-    pub(super) unsafe fn clear(&self, gradients: &GradientBuffers<R>) {
+    /// Starts the sums over all rows; those of d_weights start with the first chunk, if
+    /// there is one.
+    pub(super) unsafe fn clear(&self, gradients: &GradientBuffers<R>, active: usize) {
         let shape = self.shape();
-        let work = shape.sampled * shape.dim;
-        self.share(work, gradients.d_weights.count(), |_, panel| {
-            // SAFETY: each task clears its own panel.
-            unsafe { gradients.d_weights.at(panel, 0).write_bytes(0, shape.sampled * self.kernels.width) };
-        });
         // SAFETY: the buffers have these sizes; zero bytes are the number 0.
         unsafe {
+            if active == 0 {
+                let weights = &gradients.d_weights;
+                let size = Panels::<R>::size(weights.rows, weights.cols, weights.width);
+                weights.data.write_bytes(0, size);
+            }
             gradients.d_biases.write_bytes(0, shape.sampled.next_multiple_of(self.kernels.width));
             gradients.d_true.write_bytes(0, shape.rows * shape.num_true);
         }
@@ -188,7 +189,7 @@ impl<R: Real> Run<'_, R> {
                     right: gradients.inputs.at(columns, 0),
                     next: std::ptr::null(),
                     out: gradients.d_weights.at(columns, first),
-                    accumulate: true,
+                    accumulate: chunk.first > 0,
                 });
             }
         }
@@ -208,27 +209,31 @@ impl<R: Real> Run<'_, R> {
         let gradients = self.gradient_buffers();
         let depth = steps(b.paired.d_inputs, self.shape().sampled);
         let left = if b.paired.d_inputs { pairs::along(&b.logits) } else { b.logits };
-        self.share_rows(self.operations(chunk), chunk, |worker, first, last| {
+        let tiles = Grid::new(chunk.rows, &gradients.weights, self.team.threads());
+        self.share(self.operations(chunk), tiles.count(), |_, tile| {
+            let (rows, panels) = tiles.at(tile);
             // Blocks of k outside, so that a block of gradients stays in the cache while
             // the panels of weights pass by.
             for k in (0..depth).step_by(DEPTH) {
-                for columns in 0..gradients.weights.count() {
-                    // SAFETY: the operands are laid out for these shapes; rows are the task's.
+                for columns in panels.clone() {
+                    // SAFETY: the operands are laid out for these shapes; the tile is the task's.
                     unsafe {
                         self.product(b.paired.d_inputs)(&Product {
-                            rows: last - first,
+                            rows: rows.len(),
                             first: k,
                             depth: DEPTH.min(depth - k),
-                            left: Left::rows(&left, first),
+                            left: Left::rows(&left, rows.start),
                             right: gradients.weights.at(columns, 0),
                             next: gradients.weights.after(columns, k),
-                            out: gradients.d_inputs.at(columns, first),
+                            out: gradients.d_inputs.at(columns, rows.start),
                             accumulate: k > 0,
                         });
                     }
                 }
             }
-            // SAFETY: as above; the row buffers are the worker's.
+        });
+        self.share_rows(self.reading(2 * chunk.rows), chunk, |worker, first, last| {
+            // SAFETY: rows are the task's, the row buffers the worker's.
             unsafe { (first..last).for_each(|row| self.write_d_inputs(chunk, row, worker, d_inputs)) };
         });
     }

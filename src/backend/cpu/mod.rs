@@ -19,6 +19,7 @@
 mod candidates;
 mod convert;
 mod gemm;
+mod grid;
 mod host;
 #[cfg(test)]
 mod kernel_tests;

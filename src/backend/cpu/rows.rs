@@ -10,6 +10,9 @@ use super::workspace::Hit;
 use crate::args::{Hits, Reduction};
 use crate::math;
 
+/// What an exponential or a logarithm in float64 takes, in operations of a product.
+const EXPONENTIAL: usize = 1 << 11;
+
 impl<R: Real> Run<'_, R> {
     /// The row's sample weight; 1 where there are none.
     pub(super) unsafe fn sample_weight(&self, row: usize) -> f64 {
@@ -32,7 +35,7 @@ impl<R: Real> Run<'_, R> {
     /// Packs a chunk's inputs, computes its true logits and finds its hits.
     pub(super) unsafe fn prepare_rows(&self, chunk: Chunk) -> Chunk {
         let dim = self.shape().dim;
-        let work = chunk.rows * dim * (1 + self.shape().num_true) * 4;
+        let work = self.reading(chunk.rows * (1 + self.shape().num_true));
         self.share_rows(work, chunk, |worker, first, last| {
             // SAFETY: the row buffers are the worker's, the rows the task's.
             unsafe {
@@ -46,11 +49,12 @@ impl<R: Real> Run<'_, R> {
                         self.buffers.inputs.set_row(row, input, R::ZERO);
                     }
                     self.compute_true_logits(self.row(chunk, row), row, input, weight);
+                    self.find_hits(chunk, row);
                 }
             }
         });
         // SAFETY: the caller's promise.
-        Chunk { hits: unsafe { self.find_hits(chunk) }, ..chunk }
+        Chunk { hits: unsafe { self.collect_hits(chunk) }, ..chunk }
     }
 
     /// Packs a row, or with it the next one before `last`, where products take pairs.
@@ -96,37 +100,45 @@ impl<R: Real> Run<'_, R> {
         }
     }
 
-    /// Collects the chunk's accidental hits, ascending by candidate. Ranges of different
-    /// labels are disjoint, so they ascend by either end.
-    unsafe fn find_hits(&self, chunk: Chunk) -> usize {
+    /// The candidates that each label of a row meets, if any.
+    unsafe fn find_hits(&self, chunk: Chunk, row: usize) {
         if self.step.problem.hits == Hits::Keep {
-            return 0;
+            return;
         }
         let num_true = self.shape().num_true;
         // SAFETY: ids has S elements, hits chunk * T.
         unsafe {
             let ids = std::slice::from_raw_parts(self.buffers.ids, self.shape().sampled);
-            let mut count = 0;
-            for row in 0..chunk.rows {
-                for t in 0..num_true {
-                    let label = self.host.label(self.row(chunk, row) * num_true + t);
-                    let first = ids.partition_point(|&id| id < label);
-                    let last = first + ids[first..].partition_point(|&id| id == label);
-                    if first < last {
-                        self.buffers.hits.add(count).write(Hit { first, last, row });
-                        count += 1;
-                    }
-                }
+            for t in 0..num_true {
+                let label = self.host.label(self.row(chunk, row) * num_true + t);
+                let first = ids.partition_point(|&id| id < label);
+                let copies = ids[first..].iter().take_while(|&&id| id == label).count();
+                self.buffers.hits.add(row * num_true + t).write(Hit { first, last: first + copies, row });
             }
-            std::slice::from_raw_parts_mut(self.buffers.hits, count)
-                .sort_unstable_by_key(|hit| (hit.first, hit.row));
-            count
         }
+    }
+
+    /// Brings the chunk's hits together, ascending by candidate. Ranges of different labels
+    /// are disjoint, so they ascend by either end.
+    unsafe fn collect_hits(&self, chunk: Chunk) -> usize {
+        if self.step.problem.hits == Hits::Keep {
+            return 0;
+        }
+        // SAFETY: `find_hits` has written one for each label.
+        let found =
+            unsafe { std::slice::from_raw_parts_mut(self.buffers.hits, chunk.rows * self.shape().num_true) };
+        let mut count = 0;
+        for place in 0..found.len() {
+            found[count] = found[place];
+            count += usize::from(found[place].first < found[place].last);
+        }
+        found[..count].sort_unstable_by_key(|hit| (hit.first, hit.row));
+        count
     }
 
     /// Log-sum-exp, loss and scale of every row of a chunk.
     pub(super) unsafe fn finish_rows(&self, chunk: Chunk) {
-        let work = chunk.rows * self.groups() * 64;
+        let work = chunk.rows * (self.groups() + 8 * self.shape().num_true) * EXPONENTIAL;
         self.share_rows(work, chunk, |_, first, last| {
             for row in first..last {
                 // SAFETY: each row is one task's.

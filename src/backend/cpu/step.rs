@@ -83,6 +83,12 @@ impl<'a, R: Real> Run<'a, R> {
         self.team.run(work < WORTH_SHARING, tasks, task);
     }
 
+    /// What it takes to read so many rows of d numbers from anywhere in memory and to pack
+    /// them, in operations of a product that take as long.
+    pub(super) fn reading(&self, rows: usize) -> usize {
+        rows * (4096 + 64 * self.shape().dim)
+    }
+
     /// Shares a chunk's rows: `task(worker, first, last)`.
     pub(super) fn share_rows(&self, work: usize, chunk: Chunk, task: impl Fn(usize, usize, usize) + Sync) {
         let even = chunk.rows.div_ceil(self.team.threads()).next_multiple_of(8);
@@ -100,7 +106,7 @@ impl<'a, R: Real> Run<'a, R> {
             let active = self.choose_rows();
             self.prepare_candidates();
             if let Some(gradients) = &self.buffers.gradients {
-                self.clear(gradients);
+                self.clear(gradients, active);
             }
             let mut first = 0;
             while first < active {
