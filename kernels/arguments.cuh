@@ -77,7 +77,10 @@ enum RowState { ROW_LIVE = 0, ROW_DEAD = 1, ROW_BAD = 2, ROW_IDLE = 3 };
 //   PROBABILITIES  p[r, c] = exp2(z + row_add[r]) * row_factor[r] * *scale, in the arithmetic's own type
 //                  (two planes for bf16x3), 0 from `cols` to the next multiple of 8 columns
 //                  col_sums[row tile, c] = sum of those of a tile's rows, before rounding
-// A row whose row_factor is 0 has p = 0 whatever else it holds.
+//                  with `redo`, of its rows alone, the others staying as they are: row_factor and scale count as 1
+//                  where they are not 0
+//   EXPONENTIALS   p[r, c] = exp2(z + row_add[r]), as stored by PROBABILITIES, and partial as in LSE
+// A row whose row_factor is 0, or in EXPONENTIALS whose row_add is -inf, has p = 0 whatever else it holds.
 struct LogitsArgs {
     Operand q, k;
     int rows, cols, dim;
@@ -91,6 +94,7 @@ struct LogitsArgs {
     void* p[2];
     i64 p_stride;            // elements
     float* col_sums;         // [row tiles, cols]; NULL: not wanted
+    const unsigned char* redo;  // [rows], 1 for those to compute; NULL: all
 };
 
 // logits_wgmma: logits, with q and k by tensor maps of the tile's rows and columns.
@@ -181,7 +185,8 @@ struct ColumnsArgs {
 struct PackArgs {
     Tensor from;               // [rows, dim]
     int rows, dim, padded_dim;
-    int planes, out_dtype, pad;
+    int planes, out_dtype;
+    int scaled;                // 1: rows are multiplied by their factors
     const float* factor;       // [rows]; where it is 0 the row is packed as zeros, unread. NULL: all count
     void* out[2];
 };
@@ -234,6 +239,9 @@ struct RowsArgs {
     unsigned char* state;      // [N]
     double* true_logits;       // [N, T]
     u32* hits;                 // [N, T] ascending, each once, NO_HIT behind the last
+    float* row_add;            // [N] base 2: what exponentials of a row are taken from before its log-sum-exp is known,
+                               // minus its largest true logit (0 if that is infinite); -inf where the row is not live.
+                               // NULL: not wanted
     Control* control;
 };
 
@@ -278,18 +286,21 @@ struct RowTotals {
     u32 bad;
 };
 
-// finish_rows: from partials (or, in backward, the log-sum-exp that was kept) to the loss and what the gradients need.
-// With upstream g (weight and normaliser included), r_t = p_t / (p_t + floor), A = mean r_t:
+// finish_rows: from partials (or, in backward, the log-sum-exp that was kept) to the loss and what the gradients need, of
+// rows `first` .. `first + rows` of the batch. With upstream g (weight and normaliser included), r_t = p_t / (p_t + floor), A = mean r_t:
 //   row_add = -lse log2(e) rounded to float32; coefficient = g A exp2(what the rounding left)
 //   part_factor[split] = g A exp2(m - lse log2(e))      ONLINE only
 //   d_true[t] = g (A p_t - r_t / T)
-// and from all rows to the loss as the caller wants it, the scales of 16-bit probabilities and the device status.
+// Where exponentials are stored (`redo`), row_add is what they were taken with and
+//   coefficient = g A exp2(-row_add - lse log2(e))
+// which makes them probabilities, if the exponent is small enough; else redo is 1, and row_add and coefficient are as
+// above. And, with the last rows, from all rows to the loss as the caller wants it, the scales of 16-bit probabilities and the device status.
 struct FinishRowsArgs {
-    const float2* partial;     // [splits, N]; NULL in backward
+    const float2* partial;     // [splits, rows]; NULL in backward
     int splits, online;
     const double* true_logits;
     unsigned char* state;      // bad candidates make every row bad that is not dead
-    i64 rows, num_true;
+    i64 first, rows, num_true;
     double floor;
     Tensor sample_weights;
     const float* grad_output;  // NULL: 1
@@ -300,9 +311,11 @@ struct FinishRowsArgs {
     float* loss;               // [N] or [1]; NULL in backward
     float* row_add;            // [N]
     float* coefficient;        // [N]
-    float* part_factor;        // [splits, N]
+    float* part_factor;        // [splits, rows]
     float* d_true;             // [N, T]
-    RowTotals* totals;         // [blocks]
+    unsigned char* redo;       // [rows]; NULL: no exponentials are stored
+    RowTotals* totals;         // [blocks]; this launch's begin at first_block
+    int first_block, more;     // more: 1, launches for other rows follow
     u32* device_status;        // NULL: not wanted
     Control* control;
 };
@@ -376,6 +389,21 @@ struct SharesArgs {
     MergeRowsArgs merge;
     DInputsArgs d_inputs;
     i64 rank_blocks, piece_blocks;  // what is left is d_inputs'
+};
+
+// factors: what the rows' factors are applied to, each by blocks of its own: inputs packed for d_weights, and the stored
+// exponentials for d_biases,
+//   sums[row tile, c] = sum_r factor[r] e[r, c] over the rows of a tile of FACTORS_ROWS
+// Rows of factor 0 are not looked at.
+constexpr int FACTORS_ROWS = 128, FACTORS_COLS = 256;
+struct FactorsArgs {
+    PackArgs pack;
+    const void* e[2];          // [rows, cols], of the type that `planes` and `dtype` of pack say
+    i64 e_stride;              // elements, a multiple of 8
+    int rows, cols;
+    const float* factor;       // [rows]
+    float* sums;               // [row tiles, cols]
+    i64 pack_blocks;           // what is left are the sums'
 };
 
 // add_sums: total[c] (+)= sum_i parts[i, c]: the bias sums of one chunk of rows.

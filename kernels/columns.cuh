@@ -72,9 +72,10 @@ DEV void columns_body(const ColumnsArgs& a, i64 block) {
 DEV void pack_body(const PackArgs& a, i64 block) {
     RowShare share = row_share(a.padded_dim, block);
     if (share.row >= a.rows) return;
-    bool on = !a.factor || a.factor[share.row] != 0.f;
+    float factor = a.factor ? a.factor[share.row] : 1.f, scale = a.scaled ? factor : 1.f;
     for (int first = share.first; first < a.padded_dim; first += share.step) {
-        Eight v = on ? read_eight(a.from, share.row, first, a.dim) : zeros();
+        Eight v = zeros();
+        if (factor != 0.f) add_scaled(v, scale, read_eight(a.from, share.row, first, a.dim));
         store_operand(a.out, a.planes, a.out_dtype, share.row * a.padded_dim, first, a.padded_dim, v);
     }
 }

@@ -1,12 +1,13 @@
-// Logits of rows against columns, for any dim: reduced to the parts of a log-sum-exp (LSE), or
-// turned into probabilities that are stored for product.cuh (PROBABILITIES). Semantics: LogitsArgs.
+// Logits of rows against columns, for any dim: reduced to the parts of a log-sum-exp (LSE), turned into
+// probabilities that are stored for product.cuh (PROBABILITIES), or both at once before the log-sum-exp is
+// known (EXPONENTIALS). Semantics: LogitsArgs.
 #pragma once
 #include "epilogue.cuh"
 
-enum LogitsMode { LSE, PROBABILITIES };
+enum LogitsMode { LSE, PROBABILITIES, EXPONENTIALS };
 
 // Behind the slabs: the columns' numbers of this tile and the next, and a sum for every column
-// and row of warps. Once the slabs are done with, LSE joins its parts where they were.
+// and row of warps. Once the slabs are done with, parts are joined where they were.
 template <class Arithmetic> struct LogitsMemory {
     using Shape = SlabShape<Arithmetic>;
     using Q = Tile<Shape::ROWS, SLAB_BYTES / 16>;
@@ -34,6 +35,8 @@ template <int HIGH> struct KnownRows {
             for (int half = 0; half < 2; half++) {
                 int r = row + lane_row(m, half);
                 factor[m][half] = r < args.rows ? args.row_factor[r] * scale : 0.f;
+                // What takes the place of an exponential has its factor applied where that one would have had it.
+                if (args.redo && factor[m][half] != 0.f) factor[m][half] = 1.f;
                 add[m][half] = factor[m][half] == 0.f ? 0.f : args.row_add[r];
             }
     }
@@ -52,6 +55,49 @@ template <int HIGH> struct KnownRows {
     }
 };
 
+// The rows' numbers of EXPONENTIALS.
+template <int HIGH> struct ShiftedRows {
+    float add[HIGH][2];
+
+    DEV bool is_off(int m, int half) const { return add[m][half] == -infinity(); }
+
+    DEV void read(const LogitsArgs& args, int row) {
+#pragma unroll
+        for (int m = 0; m < HIGH; m++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                int r = row + lane_row(m, half);
+                add[m][half] = r < args.rows ? args.row_add[r] : -infinity();
+            }
+    }
+
+    // From exp2(z - m), m the largest logit so far, to exp2(z + add): a product for each, no exponential. What it loses
+    // where exp2(z - m) underflows is as little of the row's sum. No trace of what rows that are off hold.
+    template <int WIDE>
+    DEV void apply(float (&e)[HIGH][WIDE][4], const OnlineSoftmax<HIGH>& softmax) const {
+#pragma unroll
+        for (int m = 0; m < HIGH; m++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                float scale = is_off(m, half) ? 0.f : ex2(shift_of(softmax.max[m][half]) + add[m][half]);
+#pragma unroll
+                for (int n = 0; n < WIDE; n++)
+#pragma unroll
+                    for (int c = 0; c < 2; c++) {
+                        float& x = e[m][n][half * 2 + c];
+                        x = scale == 0.f ? 0.f : x * scale;
+                    }
+            }
+    }
+};
+
+// Whether a tile has a row to compute; asked by the whole block.
+DEV bool is_wanted(const LogitsArgs& args, int first_row, int rows) {
+    if (!args.redo) return true;
+    int r = first_row + (int)threadIdx.x;
+    return block_any((int)threadIdx.x < rows && r < args.rows && args.redo[r]);
+}
+
 // `row`, `col`: where this warp's part of the tile begins. Columns from `cols` to the next multiple
 // of 8 become zeros.
 template <class Arithmetic, int HIGH, int WIDE>
@@ -67,7 +113,8 @@ DEV void store_probabilities(const LogitsArgs& args, float (&p)[HIGH][WIDE][4], 
                 float x = c < args.cols ? p[m][n][half * 2] : 0.f;
                 float y = c + 1 < args.cols ? p[m][n][half * 2 + 1] : 0.f;
                 int r = row + lane_row(m, half);
-                if (r < args.rows) Arithmetic::store(args.p, r * args.p_stride + c, x, y);
+                bool wanted = r < args.rows && (!args.redo || args.redo[r]);
+                if (wanted) Arithmetic::store(args.p, r * args.p_stride + c, x, y);
             }
     }
 }
@@ -130,6 +177,7 @@ template <class Arithmetic, LogitsMode MODE> DEV void logits(const LogitsArgs& a
     int end = (int)min((i64)first + args.cols_per_split, (i64)args.cols);
     int chunks = chunks_of<Arithmetic>(args.dim), slabs = (chunks + SLAB_CHUNKS - 1) / SLAB_CHUNKS;
     int tiles = (end - first + COLS - 1) / COLS;
+    if (MODE == PROBABILITIES && !is_wanted(args, first_row, Shape::ROWS)) return;
 
     int next_tile = 0, next_slab = 0;  // what is loaded next
     auto load_next = [&](int step) {
@@ -152,7 +200,9 @@ template <class Arithmetic, LogitsMode MODE> DEV void logits(const LogitsArgs& a
     if (has_column) memory.add(0)[threadIdx.x] = fetch_add(0);
     OnlineSoftmax<HIGH> softmax;
     KnownRows<HIGH> known;
+    ShiftedRows<HIGH> shifted;
     if (MODE == PROBABILITIES) known.read(args, row);
+    if (MODE == EXPONENTIALS) shifted.read(args, row);
     HitCursors<HIGH> cursors;
     cursors.begin(args.hits, row, args.rows, first);
 
@@ -171,21 +221,25 @@ template <class Arithmetic, LogitsMode MODE> DEV void logits(const LogitsArgs& a
         float following = has_column ? fetch_add(tile + 1) : 0.f;
         int tile_col = first + tile * COLS, col = tile_col + Shape::first_col();
         to_logits(z, memory.add(tile) + Shape::first_col());
-        if (MODE == LSE) {
-            float rescale[HIGH][2];
-            cursors.cross_out(z, args.hits, row, col, tile_col + COLS, -infinity());
-            softmax.take(z, rescale);
-        } else {
+        if (MODE == PROBABILITIES) {
             known.apply(z);
             cursors.cross_out(z, args.hits, row, col, tile_col + COLS, 0.f);
             store_probabilities<Arithmetic>(args, z, row, col);
             store_col_sums<Shape>(args, z, memory.sums(), tile_col);
+        } else {
+            float rescale[HIGH][2];
+            cursors.cross_out(z, args.hits, row, col, tile_col + COLS, -infinity());
+            softmax.take(z, rescale);
+            if (MODE == EXPONENTIALS) {
+                shifted.apply(z, softmax);
+                store_probabilities<Arithmetic>(args, z, row, col);
+            }
         }
         // Read last a tile ago, and there has been a barrier since.
         if (has_column) memory.add(tile + 1)[threadIdx.x] = following;
     }
     copy_wait<0>();
-    if (MODE == LSE) store_partial<Shape>(args, softmax, memory.parts(), first_row);
+    if (MODE != PROBABILITIES) store_partial<Shape>(args, softmax, memory.parts(), first_row);
 }
 
 #define INSTANTIATE_logits(A, MODE)                                                                       \

@@ -88,7 +88,9 @@ DEV void consume_slabs(const LogitsArgs& args, const LogitsWgmmaMemory& memory, 
     int row = blockIdx.x * Memory::Shape::ROWS + group * 64 + (warp_id() & 3) * 16;
     OnlineSoftmax<1> softmax;
     KnownRows<1> known;
+    ShiftedRows<1> shifted;
     if (MODE == PROBABILITIES) known.read(args, row);
+    if (MODE == EXPONENTIALS) shifted.read(args, row);
     HitCursors<1> cursors;
     cursors.begin(args.hits, row, args.rows, range.first);
 
@@ -112,18 +114,22 @@ DEV void consume_slabs(const LogitsArgs& args, const LogitsWgmmaMemory& memory, 
 
         int col = range.first + tile * COLS;
         to_logits(z, memory.add(tile));
-        if (MODE == LSE) {
-            float rescale[1][2];
-            cursors.cross_out(z, args.hits, row, col, col + COLS, -infinity());
-            softmax.take(z, rescale);
-        } else {
+        if (MODE == PROBABILITIES) {
             known.apply(z);
             cursors.cross_out(z, args.hits, row, col, col + COLS, 0.f);
             store_probabilities<Arithmetic>(args, z, row, col);
             store_col_sums_of_groups(args, z, memory.sums(tile), col);
+        } else {
+            float rescale[1][2];
+            cursors.cross_out(z, args.hits, row, col, col + COLS, -infinity());
+            softmax.take(z, rescale);
+            if (MODE == EXPONENTIALS) {
+                shifted.apply(z, softmax);
+                store_probabilities<Arithmetic>(args, z, row, col);
+            }
         }
     }
-    if (MODE != LSE) return;
+    if (MODE == PROBABILITIES) return;
     softmax.finish();
 #pragma unroll
     for (int half = 0; half < 2; half++) {
@@ -137,6 +143,7 @@ template <class Arithmetic, LogitsMode MODE> DEV void logits_wgmma(const LogitsW
     using Shape = LogitsWgmmaShape;
     DYN_SMEM_1024(u8, shared);
     LogitsWgmmaMemory memory{shared};
+    if (MODE == PROBABILITIES && !is_wanted(args.logits, blockIdx.x * Shape::ROWS, Shape::ROWS)) return;
     ColumnRange range = column_range(args.logits.cols, args.logits.cols_per_split, Shape::COLS);
     int slabs = (args.logits.dim + Shape::SLAB - 1) / Shape::SLAB;
     if (threadIdx.x == 0) {

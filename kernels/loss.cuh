@@ -3,8 +3,8 @@
 // keeps its relative precision. Formulas and special cases are those of forward_row and scale_row in
 // src/backend/cpu/rows.rs.
 //
-// Launch: finish_rows  L = finish_lanes(splits, num_true) threads a row: max(1, ceil(rows * L / 256)) blocks of 256.
-// The last of them to be done adds up what each has left, in the order of the rows.
+// Launch: finish_rows, for all rows or for parts of them one after the other  L = finish_lanes(splits, num_true) threads a row: max(1, ceil(rows * L / 256)) blocks of 256.
+// The last of them to be done, of the last launch, adds up what each has left, in the order of the rows.
 #pragma once
 #include "batch.cuh"
 #include "reduction.cuh"
@@ -42,14 +42,14 @@ DEV RowLoss row_loss(const FinishRowsArgs& a, i64 row, int lanes) {
         if (logits[t] > most) most = logits[t];
     });
     each_of(a.splits, lanes, [&](i64 split) {
-        float2 part = a.partial[split * a.rows + row];
+        float2 part = a.partial[split * a.rows + row - a.first];
         if (part.y != 0.f && part.x * LN_2 > most) most = part.x * LN_2;
     });
     mean = lanes_sum(mean, lanes) / a.num_true;
     most = lanes_max(most, lanes);
     double sampled = 0, labels = 0;
     each_of(a.splits, lanes, [&](i64 split) {
-        float2 part = a.partial[split * a.rows + row];
+        float2 part = a.partial[split * a.rows + row - a.first];
         if (part.y != 0.f) sampled += part.y * exp(part.x * LN_2 - most);
     });
     sampled = lanes_sum(sampled, lanes);
@@ -68,12 +68,19 @@ DEV RowLoss row_loss(const FinishRowsArgs& a, i64 row, int lanes) {
     return result;
 }
 
+// Stored exponentials are 2^x of their probabilities. Up to this x they stand for them: products with weights, and of
+// factors with inputs, are far from the ends of float32. With x below 0, of which -1 allows for rounding, an exponential
+// might be lost where its probability is not.
+constexpr double STORED_RANGE = 48;
+DEV bool stands_for_probabilities(double x) { return x >= -1 && x <= STORED_RANGE; }
+
 // The gradient of logit j is g (A p_j - [j is label t] r_t / T). Gives the row's coefficient.
 DEV float finish_gradients(const FinishRowsArgs& a, i64 row, int lanes, bool live, double lse) {
     const double* logits = a.true_logits + row * a.num_true;
     double weight = live ? row_weight(a.sample_weights, row) : 0;
     double gradient = live ? upstream(a.grad_output, a.grad_stride, row, weight, a.control->normaliser) : 0;
     bool counts = gradient != 0;
+    float stored_add = a.redo ? a.row_add[row] : 0.f;
     double ratio = 0;
     if (counts)
         each_of(a.num_true, lanes, [&](i64 t) { ratio += kept_ratio(probability(logits[t], lse), a.floor); });
@@ -86,15 +93,19 @@ DEV float finish_gradients(const FinishRowsArgs& a, i64 row, int lanes, bool liv
     // With every class off there is no normaliser; exp2(-inf + 0) is the 0 wanted.
     double lse2 = !counts || lse == -infinity_double() ? 0 : lse * LOG2_OF_E;
     float row_add = (float)-lse2;
+    bool off = stored_add == -infinity();
+    bool stored = a.redo && (off || stands_for_probabilities(lse * LOG2_OF_E + (double)stored_add));
+    if (stored) row_add = stored_add;
     double left = is_finite(row_add) ? -lse2 - (double)row_add : 0;
     float coefficient = counts ? (float)(gradient * ratio * exp2(left)) : 0.f;
     if (lanes == 1 || lane_id() == 0) {
         a.row_add[row] = row_add;
         a.coefficient[row] = coefficient;
+        if (a.redo) a.redo[row - a.first] = !stored;
     }
     if (!a.online) return coefficient;
     each_of(a.splits, lanes, [&](i64 split) {
-        i64 at = split * a.rows + row;
+        i64 at = split * a.rows + row - a.first;
         a.part_factor[at] = counts ? (float)(gradient * ratio * exp2(a.partial[at].x - lse2)) : 0.f;
     });
     return coefficient;
@@ -164,12 +175,12 @@ DEV void finish_rows_body(const FinishRowsArgs& a) {
     i64 row = ((i64)blockIdx.x * blockDim.x + threadIdx.x) / lanes;
     // Whole warps pass by where a row is a warp's.
     RowTotals own = {0, 0, 0};
-    if (row < a.rows) own = finish_row(a, row, lanes);
+    if (row < a.rows) own = finish_row(a, a.first + row, lanes);
     own = block_totals(own, room);
-    if (threadIdx.x == 0) a.totals[blockIdx.x] = own;
-    if (!is_last_block(&a.control->finished_blocks)) return;
+    if (threadIdx.x == 0) a.totals[a.first_block + blockIdx.x] = own;
+    if (a.more || !is_last_block(&a.control->finished_blocks)) return;
     RowTotals all = {0, 0, 0};
-    for (i64 i = threadIdx.x; i < gridDim.x; i += blockDim.x) all = add_totals(all, a.totals[i]);
+    for (i64 i = threadIdx.x; i < a.first_block + gridDim.x; i += blockDim.x) all = add_totals(all, a.totals[i]);
     all = block_totals(all, room);
     if (threadIdx.x == 0) finish_batch(a, all);
 }

@@ -107,6 +107,7 @@ DEV void rows_body(const RowsArgs& a, i64 block) {
     RowState state = row_state(a, row);
     if (lane_id() == 0) a.state[row] = (unsigned char)state;
     u32* hits = a.mask_hits ? a.hits + row * a.num_true : nullptr;
+    double largest = -infinity_double();
     for (i64 t = 0; t < a.num_true; t++) {
         i64 place = row * a.num_true + t;
         double logit = 0;
@@ -114,12 +115,17 @@ DEV void rows_body(const RowsArgs& a, i64 block) {
         if (state == ROW_LIVE) {
             i64 label = label_at(a.labels, a.labels_dtype, place);
             logit = true_logit(a, row, place, label);
+            if (logit > largest) largest = logit;
             if (hits) hit = column_of(a.keys, a.num_sampled, a.index_bits, label);
         }
         if (lane_id() == 0) {
             a.true_logits[place] = logit;
             if (hits) hits[t] = hit;
         }
+    }
+    if (a.row_add && lane_id() == 0) {
+        bool infinite = fabs(largest) == infinity_double();
+        a.row_add[row] = state != ROW_LIVE ? -infinity() : infinite ? 0.f : (float)(-largest * LOG2_OF_E);
     }
     if (!hits || a.num_true == 1) return;
     sort_hits(hits, a.num_true);

@@ -176,6 +176,90 @@ fn huge_and_tiny_logits_stay_exact() {
     });
 }
 
+/// Logits of candidates between -|s| and |s| above the label's, s another for each row: all, some
+/// or none of a row's exponentials leave the range in which they are stored, in tiles that hold
+/// rows of every kind, and of no such row at all.
+fn far_from_the_label(dtype: u32, num_true: usize) -> Case {
+    let (rows, dim, classes, sampled) = (300, 264, 60, 50);
+    let mut case = Case::random([rows, dim, classes, sampled, num_true], &mut Random::new(7));
+    case.types = Types::all(dtype);
+    (case.types.d_inputs, case.types.d_weights, case.types.d_biases) = (F32, F32, F32);
+    // Labels are of the last ten classes, which no candidate is.
+    case.ids.iter_mut().for_each(|id| *id %= 50);
+    case.labels.iter_mut().for_each(|label| *label = 50 + *label % 10);
+    case.inputs.iter_mut().for_each(|x| *x *= 0.1);
+    // Up to the 128th row those of the exponents at which exponentials cease to be kept, 48 ln 2, then every size.
+    let sizes = [33.0, 33.25, 33.5, -34.0, 30.0, 0.0, 200.0, -200.0, 1.0, 60.0, -90.0, 150.0, -400.0];
+    for row in 0..rows {
+        let kinds = if row < 128 { &sizes[..6] } else { &sizes };
+        case.inputs[row * dim] = if row >= 256 { 0.5 } else { kinds[row % kinds.len()] };
+    }
+    for class in 0..classes {
+        case.weights[class * dim] = if class < 50 { (class % 5) as f64 / 2.0 - 1.0 } else { 0.0 };
+        case.weights[class * dim + 1..][..dim - 1].iter_mut().for_each(|w| *w *= 0.1);
+    }
+    case
+}
+
+#[test]
+fn labels_far_from_their_candidates_match_the_reference() {
+    on_all_kernels(labels_far_from_their_candidates_match_the_reference, || {
+        let precisions = [SSL_PRECISION_DEFAULT, SSL_PRECISION_TF32, SSL_PRECISION_IEEE];
+        let all = [BF16, F16].map(|dtype| (dtype, SSL_PRECISION_DEFAULT)).into_iter();
+        for (dtype, precision) in all.chain(precisions.map(|precision| (F32, precision))) {
+            for (num_true, probability_floor) in [(1, 0.0), (3, 1e-3)] {
+                let mut case = far_from_the_label(dtype, num_true);
+                (case.precision, case.probability_floor) = (precision, probability_floor);
+                assert_matches_reference_within(
+                    &run(&case, SSL_BACKEND_CUDA),
+                    common::Accuracy::of_cuda(&case),
+                );
+            }
+        }
+    });
+}
+
+/// The same with rows of NaN and infinity among them, which stay the only ones, and classes that are off.
+#[test]
+fn what_is_not_finite_stays_in_its_row_beside_labels_far_from_their_candidates() {
+    on_all_kernels(what_is_not_finite_stays_in_its_row_beside_labels_far_from_their_candidates, || {
+        for dtype in [BF16, F32] {
+            let mut case = far_from_the_label(dtype, 1);
+            case.reduction = SSL_REDUCTION_NONE;
+            let (dim, mut biases) = (case.dim, vec![0.0; 60]);
+            biases[3] = -INF;
+            biases[55] = -INF;
+            case.biases = Some(biases);
+            let good = run(&case, SSL_BACKEND_CUDA).outputs;
+            let losses = good.loss.values();
+            let is_off = |row: usize| case.labels[row] == 55;
+            assert!((0..300).all(|row| losses[row].is_finite() != is_off(row)));
+            let spoilt = [(5, f64::NAN), (40, INF), (131, -INF), (200, f64::NAN), (299, f64::NAN)];
+            for (row, value) in spoilt {
+                case.inputs[row * dim + 7] = value;
+            }
+            let bad = run(&case, SSL_BACKEND_CUDA).outputs;
+            let rows = (0..300).filter(|row| spoilt.iter().all(|(bad, _)| bad != row));
+            for row in rows {
+                assert_eq!(bad.loss.get(row).to_bits(), good.loss.get(row).to_bits(), "row {row}");
+                let of = |outputs: &Outputs| outputs.d_inputs.values()[row * dim..][..dim].to_vec();
+                assert_eq!(of(&bad), of(&good), "row {row}");
+            }
+            for (row, _) in spoilt {
+                assert!(bad.loss.get(row).is_nan() && bad.d_inputs.get(row * dim).is_nan(), "row {row}");
+            }
+            // Their upstream gradient is 0: nothing of them is left.
+            let mut upstream = vec![1.0; 300];
+            spoilt.iter().for_each(|&(row, _)| upstream[row] = 0.0);
+            case.grad_output = Some(upstream);
+            let none = run(&case, SSL_BACKEND_CUDA);
+            assert!(none.outputs.d_inputs.values().iter().all(|x| x.is_finite()));
+            let (weights, biases) = weight_gradients(&none, &case);
+            assert!(weights.iter().chain(&biases).all(|x| x.is_finite()));
+        }
+    });
+}
+
 #[test]
 fn upstream_gradients_far_below_what_float16_holds_are_kept() {
     on_all_kernels(upstream_gradients_far_below_what_float16_holds_are_kept, || {

@@ -33,6 +33,9 @@
 //! sum by 2^-8 sum |slope value| at most, and above CONFIDENCE 2^-8 sqrt(sum (slope value)^2)
 //! only with the probability above (Hoeffding, 1963). Subnormal numbers may then be lost.
 //!
+//! The CUDA engine rounds what enters its products (`accuracy.rs`), and for d_weights of long
+//! rows both factors: exponentials, and inputs times what makes probabilities of these.
+//!
 //! Changes of a logit go through exp as they are, not to first order: where logits are so
 //! large that u |z| is no small number, a probability may be anything between 0 and 1.
 
@@ -377,6 +380,7 @@ impl Terms<'_> {
                 d_weights[k] += (error + lost[1]) * input + self.tiny + self.flushed * size;
                 weight_sizes[k] += size * input;
                 if candidate {
+                    d_weights[k] += self.accuracy.inputs_least;
                     rounded[k].add(size * weight);
                     sizes.rounded[class * dim + k].add(size * input);
                 }
@@ -397,7 +401,7 @@ impl Terms<'_> {
             result.d_biases[class] += sum * sizes.d_biases[class];
             let cells = class * self.case.dim..(class + 1) * self.case.dim;
             for (tolerance, size) in result.d_weights[cells.clone()].iter_mut().zip(&sizes.d_weights[cells]) {
-                *tolerance += sum * size;
+                *tolerance += (sum + self.accuracy.inputs) * size;
             }
         }
         if self.short && self.case.types.d_weights == BF16 {

@@ -109,6 +109,52 @@ struct Probabilities {
     }
 };
 
+// Float16 has no exponentials.
+bool has_exponentials(const Arithmetic& arithmetic) { return arithmetic.name != std::string("F16"); }
+
+struct Exponentials {
+    Probabilities e;
+    emu::Array<float2> partial;
+};
+
+Exponentials run_exponentials(const Case& c, int splits, const emu::Mode& mode = emu::Mode()) {
+    const Instance& instance = c.instance("EXPONENTIALS");
+    HitLists lists(c.hits, false);
+    auto col_add = emu::Array<float>::of(c.col_add), row_add = emu::Array<float>::of(c.row_add);
+    size_t stride = (c.cols + 7) / 8 * 8 + 8, bytes = c.rows * stride * c.arithmetic.element_bytes;
+    Exponentials all{{{emu::Array<unsigned char>(bytes), emu::Array<unsigned char>(bytes)}, emu::Array<float>(1), stride},
+                     emu::Array<float2>((size_t)splits * c.rows)};
+    LogitsArgs args = c.arguments("EXPONENTIALS", splits, &lists);
+    args.col_add = col_add.data(), args.row_add = row_add.data(), args.partial = all.partial.data();
+    args.p[0] = all.e.plane[0].data(), args.p[1] = all.e.plane[1].data(), args.p_stride = (i64)stride;
+    launch_logits(instance, grid_of(c, instance, splits), args, mode);
+    return all;
+}
+
+// Rows whose exponentials leave float32 are for others to look at.
+void check_exponentials(const Case& c, int splits) {
+    Exponentials all = run_exponentials(c, splits);
+    auto alone = run_partial(c, splits);
+    Comparison values;
+    for (int r = 0; r < c.rows; r++) {
+        bool off = c.row_add[r] == OFF;
+        for (int col = 0; col < c.cols; col++) {
+            double allowed = 0, z = off ? OFF : c.logit(r, col, &allowed), wanted = off ? 0 : std::exp2(z + c.row_add[r]);
+            if (wanted > 0x1p100) continue;
+            allowed = wanted * (allowed / LOG2E + 2 * EXPONENTIAL + c.arithmetic.probability) + 0x1p-120;
+            values.add(all.e.get(c, r, col), wanted, allowed, emu::text("e[%d, %d]", r, col));
+        }
+        for (int col = c.cols; col < (c.cols + 7) / 8 * 8; col++)
+            CHECK(all.e.get(c, r, col) == 0, "padding [%d, %d] = %g", r, col, all.e.get(c, r, col));
+        for (int split = 0; split < splits; split++) {
+            size_t at = (size_t)split * c.rows + r;
+            CHECK(memcmp(&all.partial[at], &alone[at], sizeof(float2)) == 0, "part %d of row %d: (%g, %g), alone (%g, %g)",
+                  split, r, all.partial[at].x, all.partial[at].y, alone[at].x, alone[at].y);
+        }
+    }
+    CHECK_WITHIN(values, emu::text("%s %dx%dx%d", c.arithmetic.name, c.rows, c.cols, c.q.dim()).c_str());
+}
+
 Probabilities run_probabilities(const Case& c, int splits, float scale, const emu::Mode& mode = emu::Mode()) {
     const Instance& instance = c.instance("PROBABILITIES");
     HitLists lists(c.hits, false);
@@ -198,6 +244,68 @@ TEST(a_row_of_factor_zero_is_zero_whatever_it_holds) {
     }
 }
 
+TEST(exponentials_as_in_float64_and_the_sums_that_are_taken_alone) {
+    for (const Arithmetic& arithmetic : TESTED) {
+        if (!has_exponentials(arithmetic)) continue;
+        for (auto& [rows, cols, dim] : SHAPES) {
+            Case c = Case::random(arithmetic, rows, cols, dim);
+            c.hits = some_hits(c.numbers, rows, cols, c.instance("EXPONENTIALS").cols);
+            // Logits far above and far below what they are taken from, and some between that grow from tile to tile.
+            for (int r = 0; r < rows; r++) c.row_add[r] = (float)(r % 4 * 30 - 40);
+            for (int col = 0; col < cols; col++) c.col_add[col] += col / 128 * 5;
+            check_exponentials(c, 1);
+            check_exponentials(c, 2);
+        }
+    }
+}
+
+TEST(rows_that_are_off_have_exponentials_of_zero_whatever_they_hold) {
+    for (const Arithmetic& arithmetic : TESTED) {
+        if (!has_exponentials(arithmetic)) continue;
+        Numbers numbers(3);
+        Table q = numbers.matrix(70, 24, 1), k = numbers.matrix(40, 24, 0.2);
+        q[2][5] = NAN, q[64][0] = INFINITY;
+        Case c(arithmetic, q, k);
+        c.row_add[2] = c.row_add[64] = c.row_add[20] = OFF;
+        for (int col = 0; col < 20; col++) c.col_add[col] = OFF;
+        check_exponentials(c, 1);
+    }
+}
+
+// As where their exponentials could not be stored: the factor stays outside, and rows beside them keep what they have.
+TEST(rows_that_are_done_again_are_the_only_ones_written) {
+    for (const Arithmetic& arithmetic : TESTED) {
+        Case c = Case::random(arithmetic, 300, 70, 40);
+        const Instance& instance = c.instance("PROBABILITIES");
+        auto col_add = emu::Array<float>::of(c.col_add), row_add = emu::Array<float>::of(c.row_add);
+        c.row_factor[5] = 0;
+        auto row_factor = emu::Array<float>::of(c.row_factor);
+        // None of the tile of rows 128 to 255, nor of the last.
+        emu::Array<unsigned char> redo(300);
+        for (int r = 0; r < 300; r++) redo[r] = r < 128 && r % 60 == 5;
+        size_t stride = 72, bytes = 300 * stride * arithmetic.element_bytes;
+        Probabilities p{{emu::Array<unsigned char>(bytes), emu::Array<unsigned char>(bytes)}, emu::Array<float>(1), stride};
+        for (auto& plane : p.plane) std::fill(plane.begin(), plane.end(), (unsigned char)0x11);
+        LogitsArgs args = c.arguments("PROBABILITIES", 1, nullptr);
+        args.col_add = col_add.data(), args.row_add = row_add.data(), args.row_factor = row_factor.data();
+        args.p[0] = p.plane[0].data(), args.p[1] = p.plane[1].data(), args.p_stride = (i64)stride;
+        args.redo = redo.data();
+        launch_logits(instance, grid_of(c, instance, 1), args, emu::Mode());
+        Comparison values;
+        for (int r = 0; r < 300; r++)
+            for (int col = 0; col < 70; col++) {
+                if (!redo[r]) {
+                    CHECK(p.plane[0][(r * stride + col) * arithmetic.element_bytes] == 0x11, "[%d, %d]", r, col);
+                    continue;
+                }
+                double allowed = 0, wanted = std::exp2(c.logit(r, col, &allowed) + c.row_add[r]);
+                allowed = wanted * (allowed / LOG2E + EXPONENTIAL + arithmetic.probability) + 0x1p-25;
+                values.add(p.get(c, r, col), r == 5 ? 0 : wanted, allowed, emu::text("p[%d, %d]", r, col));
+            }
+        CHECK_WITHIN(values, arithmetic.name);
+    }
+}
+
 TEST(a_row_of_nan_reaches_no_other) {
     for (const Arithmetic& arithmetic : TESTED) {
         Numbers numbers(4);
@@ -249,12 +357,13 @@ TEST(the_same_bits_in_every_order) {
     for (const Arithmetic& arithmetic : TESTED) {
         Case c = Case::random(arithmetic, 70, COLS_IN_EVERY_ORDER, 136);
         c.hits = some_hits(c.numbers, 70, COLS_IN_EVERY_ORDER, 128);
-        SameBits partial, plane, sums;
+        SameBits partial, plane, sums, exponentials;
         for (const emu::Mode& mode : emu::modes()) {
             partial.check(mode, run_partial(c, 2, true, mode));
             Probabilities p = run_probabilities(c, 1, 1, mode);
             plane.check(mode, p.plane[0]);
             sums.check(mode, p.col_sums);
+            if (has_exponentials(arithmetic)) exponentials.check(mode, run_exponentials(c, 2, mode).e.plane[0]);
         }
     }
 }

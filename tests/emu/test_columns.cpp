@@ -177,9 +177,9 @@ TEST(counts_without_a_logarithm_are_reported) {
     }
 }
 
-static void pack(const Matrix& from, Packed& out, const float* factor, const emu::Mode& mode) {
+static void pack(const Matrix& from, Packed& out, const float* factor, const emu::Mode& mode, int scaled = 0) {
     PackArgs args = {from.tensor(), (int)from.rows, (int)from.cols, (int)out.padded, out.form.planes,
-                     out.form.dtype, 0, factor, {out.high.data(), out.low.data()}};
+                     out.form.dtype, scaled, factor, {out.high.data(), out.low.data()}};
     emu::launch("pack", dim3(blocks(from.rows, rows_of_block(out.padded))), dim3(256), 0, args, mode);
 }
 
@@ -200,6 +200,23 @@ TEST(inputs_are_packed_and_rows_of_factor_0_left_out) {
             }
         }
     }
+}
+
+TEST(inputs_are_packed_times_their_factors) {
+    for (Form form : FORMS)
+        for (int dtype : {F32, F16, BF16}) {
+            Random random(8);
+            Matrix from = Matrix::random(20, 41, dtype, random, 3), scaled(20, 41, F32);
+            Exact<float> factor(20);
+            for (i64 row = 0; row < 20; row++) {
+                factor[row] = row % 5 ? (float)random.uniform() : 0.f;
+                if (row % 5 == 0) from.fill(row, NAN);
+                for (i64 k = 0; k < 41; k++) scaled.set(row, k, row % 5 ? (float)from.get(row, k) * factor[row] : 0);
+            }
+            Packed out(20, 41, form);
+            pack(from, out, factor.data(), emu::Mode(), 1);
+            for (i64 row = 0; row < 20; row++) check_row(out, row, scaled, row, row % 5 != 0);
+        }
 }
 
 TEST(rounding_is_to_nearest_even_and_overflow_of_float16_infinite) {

@@ -6,6 +6,7 @@
 #define INSTANTIATE_BOTH(A) INSTANTIATE_logits_wgmma(A, LSE) INSTANTIATE_logits_wgmma(A, PROBABILITIES)
 INSTANTIATE_BOTH(Bf16)
 INSTANTIATE_BOTH(F16)
+INSTANTIATE_logits_wgmma(Bf16, EXPONENTIALS)
 
 namespace {
 
@@ -28,7 +29,7 @@ void launch_logits(const Instance& instance, dim3 grid, const LogitsArgs& args, 
 #include "logits_tests.h"
 
 TEST(instances_list_what_logits_wgmma_has) {
-    for (const char* name : {"Bf16_LSE", "Bf16_PROBABILITIES", "F16_LSE", "F16_PROBABILITIES"}) {
+    for (const char* name : {"Bf16_LSE", "Bf16_PROBABILITIES", "Bf16_EXPONENTIALS", "F16_LSE", "F16_PROBABILITIES"}) {
         using Shape = LogitsWgmmaShape;
         const Instance& i = find_instance(std::string("logits_wgmma_") + name);
         CHECK(i.rows == Shape::ROWS && i.cols == Shape::COLS && i.threads == Shape::THREADS, "%s", name);

@@ -11,7 +11,7 @@ struct Problem {
     i64 rows = 11, num_true = 1, sampled = 40;
     int splits = 3, grad_stride = 1;
     double floor = 0, normaliser = 1;
-    bool online = true;
+    bool online = true, spoilt = false;
     std::vector<double> true_logits, sampled_logits;  // [N, T], [N, S]
     std::vector<u8> state;
     std::vector<double> weights, grad_output;  // empty for none
@@ -81,10 +81,12 @@ struct Outputs {
     Exact<double> lse;
     Exact<float> loss;
     Exact<float> row_add, coefficient, part_factor, d_true;
+    Exact<u8> redo;
 };
 
+// With `stored`, exponentials are, taken with these row_add.
 static Outputs run(const Problem& p, bool backward, const std::vector<double>& kept_lse,
-                   bool gradients = true) {
+                   bool gradients = true, const std::vector<float>& stored = {}) {
     i64 places = p.rows * p.num_true;
     Outputs o = {Exact<float2>(p.rows * p.splits),
                  Exact<double>(p.rows),
@@ -92,7 +94,8 @@ static Outputs run(const Problem& p, bool backward, const std::vector<double>& k
                  Exact<float>(p.rows),
                  Exact<float>(p.rows),
                  Exact<float>(p.rows * p.splits),
-                 Exact<float>(places)};
+                 Exact<float>(places),
+                 Exact<u8>((i64)stored.size())};
     for (int split = 0; split < p.splits; split++)
         for (i64 n = 0; n < p.rows; n++) o.partial[split * p.rows + n] = partial(p, n, split);
     for (size_t n = 0; n < kept_lse.size(); n++) o.lse[n] = kept_lse[n];
@@ -102,7 +105,7 @@ static Outputs run(const Problem& p, bool backward, const std::vector<double>& k
     Exact<double> logits = Exact<double>::of(p.true_logits);
     Exact<u8> state = Exact<u8>::of(p.state);
     Control control = clean_control();
-    control.normaliser = p.normaliser;
+    control.normaliser = p.normaliser, control.candidates_status = p.spoilt ? 1007 : 0;
     FinishRowsArgs args = {};
     args.partial = backward ? nullptr : o.partial.data(), args.splits = backward ? 0 : p.splits;
     args.online = p.online && !backward;
@@ -113,13 +116,14 @@ static Outputs run(const Problem& p, bool backward, const std::vector<double>& k
     args.grad_stride = p.grad_stride, args.gradients = gradients, args.lse = o.lse.data();
     args.loss = backward ? nullptr : o.loss.data(), args.row_add = o.row_add.data();
     args.coefficient = o.coefficient.data(), args.part_factor = o.part_factor.data(),
-    args.d_true = o.d_true.data();
+    args.d_true = o.d_true.data(), args.redo = stored.empty() ? nullptr : o.redo.data();
     i64 lanes = finish_lanes(args.splits, args.num_true);
     Exact<RowTotals> totals(blocks(p.rows * lanes, 256));
     args.totals = totals.data(), args.control = &control;
     SameBits loss, lse, d_true, coefficient, factor;
     for (const emu::Mode& mode : emu::modes()) {
         control.finished_blocks = 0;
+        std::copy(stored.begin(), stored.end(), o.row_add.begin());
         emu::launch("finish_rows", dim3(totals.size()), dim3(256), 0, args, mode);
         loss.check(mode, o.loss), lse.check(mode, o.lse), d_true.check(mode, o.d_true);
         coefficient.check(mode, o.coefficient), factor.check(mode, o.part_factor);
@@ -295,6 +299,54 @@ TEST(dead_idle_and_bad_rows_hold_zeros_and_nan) {
             CHECK(o.part_factor[n] == 0 && o.part_factor[p.rows + n] == 0, "factor %g", o.part_factor[n]);
         }
     }
+}
+
+// Of every row 2^(z + row_add) coefficient is the slope of a sampled logit z, whether its exponentials can be stored with
+// the row_add given or the row is to be done again with another.
+TEST(stored_exponentials_and_rows_done_again_have_the_gradients_of_float64) {
+    for (i64 num_true : {1, 2})
+        for (int splits : {3, 9})
+            for (double distance : {-4.0, -0.5, 0.0, 20.0, 47.5, 48.5, 200.0, -200.0}) {
+                Problem p = some_problem(num_true, splits, 21);
+                p.online = false, p.normaliser = 0.25, p.floor = num_true == 2 ? 1e-3 : 0;
+                p.state[4] = ROW_DEAD, p.state[5] = ROW_IDLE;
+                p.sampled_logits[6 * p.sampled + 3] = NAN, p.sampled_logits[7 * p.sampled] = INFINITY;
+                std::vector<float> stored;
+                for (i64 n = 0; n < p.rows; n++) {
+                    double lse2 = solve(p, n).lse * LOG2_OF_E;
+                    bool off = p.state[n] != ROW_LIVE;
+                    stored.push_back(off ? -INFINITY : (float)(std::isnan(lse2) ? 0 : distance - lse2));
+                }
+                Outputs o = run(p, false, {}, true, stored);
+                for (i64 n = 0; n < p.rows; n++) {
+                    bool live = p.state[n] == ROW_LIVE, finite = n != 6 && n != 7;
+                    bool kept = !live || (finite && distance > -1 && distance < 48);
+                    CHECK(o.redo[n] == !kept, "row %lld at %g: %d", n, distance, o.redo[n]);
+                    CHECK(!kept || o.row_add[n] == stored[n], "row %lld: row_add %g", n, o.row_add[n]);
+                    CHECK(live || o.coefficient[n] == 0, "row %lld: %g", n, o.coefficient[n]);
+                    if (!live || !finite) continue;
+                    Row want = solve(p, n);
+                    for (i64 j = 0; j < p.sampled; j += 7) {
+                        double z = p.sampled_logits[n * p.sampled + j];
+                        double slope = std::exp2(z * LOG2_OF_E + o.row_add[n]) * o.coefficient[n];
+                        double wanted = want.upstream * want.ratio * share(z, want.lse);
+                        CHECK(std::fabs(slope - wanted) <= 2e-6 * std::fabs(wanted), "row %lld at %g: %g, want %g", n,
+                              distance, slope, wanted);
+                    }
+                }
+            }
+}
+
+// Bad candidates leave rows bad that were live as their exponentials were stored.
+TEST(rows_that_candidates_spoil_are_done_again) {
+    Problem p = some_problem(1, 3, 22);
+    p.state[2] = ROW_DEAD, p.state[3] = ROW_IDLE;
+    std::vector<float> stored(p.rows, -8.f);
+    stored[2] = stored[3] = -INFINITY;
+    p.spoilt = true;
+    Outputs o = run(p, false, {}, true, stored);
+    for (i64 n = 0; n < p.rows; n++)
+        CHECK(o.redo[n] == (n != 2 && n != 3) && o.coefficient[n] == 0, "row %lld: %d, %g", n, o.redo[n], o.coefficient[n]);
 }
 
 TEST(without_gradients_their_arrays_are_not_touched) {

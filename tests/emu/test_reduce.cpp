@@ -11,6 +11,7 @@ struct Batch {
     std::vector<u8> states;
     std::vector<float> upstream;        // empty for none
     int reduction = REDUCTION_NONE, half = 0, gradients = 0;
+    i64 chunk = 1 << 20;                // rows of a launch
     Control control = clean_control();
 
     double loss(i64 n) const { return std::log1p((double)(float)sums[n]); }
@@ -26,17 +27,22 @@ struct Reduced {
 static Reduced reduce(const Batch& b) {
     i64 rows = (i64)b.states.size();
     Reduced r = {Exact<float>(b.reduction ? 1 : rows), Exact<float>(rows), Exact<u8>(rows), Exact<Control>(1), 0};
-    Exact<float2> partial(rows);
-    for (i64 n = 0; n < rows; n++) partial[n] = {0.f, (float)b.sums[n]};
+    std::vector<Exact<float2>> partials;
+    for (i64 first = 0; first < std::max<i64>(rows, 1); first += b.chunk) {
+        partials.emplace_back(std::min(b.chunk, rows - first));
+        for (size_t n = 0; n < partials.back().size(); n++) partials.back()[n] = {0.f, (float)b.sums[first + n]};
+    }
     Exact<double> logits(rows), lse(rows);
     for (double& z : logits) z = 0;
     Exact<float> row_add(rows), d_true(rows), upstream = Exact<float>::of(b.upstream);
     Matrix weight((i64)b.weights.size(), 1, F32);
     for (size_t n = 0; n < b.weights.size(); n++) weight.set((i64)n, 0, b.weights[n]);
-    Exact<RowTotals> totals(std::max<i64>(1, blocks(rows, 256)));
+    i64 total_blocks = 0;
+    for (auto& partial : partials) total_blocks += std::max<i64>(1, blocks((i64)partial.size(), 256));
+    Exact<RowTotals> totals(total_blocks);
     FinishRowsArgs args = {};
-    args.partial = partial.data(), args.splits = 1, args.true_logits = logits.data(), args.state = r.state.data();
-    args.rows = rows, args.num_true = 1, args.sample_weights = b.weights.empty() ? Tensor{} : weight.tensor();
+    args.splits = 1, args.true_logits = logits.data(), args.state = r.state.data();
+    args.num_true = 1, args.sample_weights = b.weights.empty() ? Tensor{} : weight.tensor();
     args.grad_output = b.upstream.empty() ? nullptr : upstream.data(), args.grad_stride = 1;
     args.gradients = b.gradients, args.reduction = b.reduction, args.half = b.half, args.lse = lse.data();
     args.loss = r.loss.data(), args.row_add = row_add.data(), args.coefficient = r.coefficient.data();
@@ -46,7 +52,14 @@ static Reduced reduce(const Batch& b) {
     for (const emu::Mode& mode : emu::modes()) {
         r.control[0] = b.control;
         std::copy(b.states.begin(), b.states.end(), r.state.begin());
-        emu::launch("finish_rows", dim3((unsigned)totals.size()), dim3(256), 0, args, mode);
+        args.first = args.first_block = 0;
+        for (auto& partial : partials) {
+            args.partial = partial.data(), args.rows = (i64)partial.size();
+            args.more = args.first + args.rows < rows;
+            unsigned size = (unsigned)std::max<i64>(1, blocks(args.rows, 256));
+            emu::launch("finish_rows", dim3(size), dim3(256), 0, args, mode);
+            args.first += args.rows, args.first_block += (int)size;
+        }
         loss.check(mode, r.loss), control.check(mode, r.control);
     }
     return r;
@@ -81,6 +94,22 @@ TEST(reductions_weigh_and_leave_out_what_takes_no_part) {
         b.control.normaliser = 0;
         CHECK(reduce(b).loss[0] == 0, "nothing to average");
     }
+}
+
+TEST(rows_by_several_launches_are_those_of_one) {
+    for (i64 chunk : {64, 256, 512, 1000})
+        for (int reduction : {0, 1, 2}) {
+            Batch b = some_batch(1500);
+            b.reduction = reduction, b.gradients = 1;
+            Reduced whole = reduce(b);
+            b.chunk = chunk;
+            Reduced parts = reduce(b);
+            for (size_t n = 0; n < whole.loss.size(); n++)
+                CHECK(close(parts.loss[n], whole.loss[n], 1e-6 * std::fabs(whole.loss[n])), "loss[%zu] = %g, want %g", n,
+                      parts.loss[n], whole.loss[n]);
+            for (i64 n = 0; n < 1500; n++)
+                CHECK(parts.coefficient[n] == whole.coefficient[n] && parts.state[n] == whole.state[n], "row %lld", n);
+        }
 }
 
 static Batch of_states(std::vector<u8> states) {

@@ -13,7 +13,7 @@ ENTRY(rows, RowsArgs, 256, 4, rows_body(args, blockIdx.x))
 struct Problem {
     i64 rows = 13, classes = 50, dim = 20, num_true = 1, spare = 0;
     int inputs_dtype = F32, weights_dtype = F32, labels_dtype = LABELS_I64, counts_double = 1;
-    bool biased = true, mask_hits = true, has_ignore_index = false, backward = false;
+    bool adds = true, biased = true, mask_hits = true, has_ignore_index = false, backward = false;
     i64 ignore_index = -100;
     std::vector<i64> labels, ids;
     std::vector<double> counts, weights;  // of the labels; of the rows, empty for none
@@ -56,8 +56,9 @@ static Found check_rows(const Problem& p, const Control& before = clean_control(
     Exact<double> logits(places);
     Exact<u32> hits(p.mask_hits ? places : 0);
     Exact<Control> control(1);
+    Exact<float> row_add(p.rows);
     RowsArgs args = {};
-    args.inputs = inputs.tensor(), args.weights = weights.tensor();
+    args.inputs = inputs.tensor(), args.weights = weights.tensor(), args.row_add = p.adds ? row_add.data() : nullptr;
     if (p.biased) args.biases = biases.tensor();
     if (!p.weights.empty()) args.sample_weights = sample_weights.tensor();
     args.labels = labels.data(), args.labels_dtype = p.labels_dtype;
@@ -92,6 +93,10 @@ static Found check_rows(const Problem& p, const Control& before = clean_control(
             CHECK(close(logits[place], want, 1e-12), "logit %lld: %.17g, want %.17g", place, logits[place],
                   want);
         }
+        double most = logits[n * p.num_true];
+        for (i64 t = 1; t < p.num_true; t++) most = std::max(most, logits[n * p.num_true + t]);
+        double add = state[n] != ROW_LIVE ? -INFINITY : std::isfinite(most) ? -most * LOG2_OF_E : 0;
+        if (p.adds) CHECK(row_add[n] == (float)add, "row_add[%lld] = %g, want %g", n, row_add[n], add);
         std::vector<u32> list(wanted.begin(), wanted.end());
         list.resize(p.num_true, NO_HIT);
         for (i64 t = 0; p.mask_hits && t < p.num_true; t++)

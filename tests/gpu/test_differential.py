@@ -82,6 +82,13 @@ def test_options(options: dict[str, object], dim: int) -> None:
     run_all(Problem(50, dim, 200, 80, **{"seed": dim} | options))
 
 
+@pytest.mark.parametrize("dim", [128, 300])
+@pytest.mark.parametrize("types", TYPES, ids="-".join)
+def test_logits_far_apart(types: tuple[str, str], dim: int) -> None:
+    """Of standard deviation 64: exponentials taken from a label's logit overflow in some rows of every tile."""
+    run_all(Problem(150, dim, 400, 100, inputs_dtype=types[0], weights_dtype=types[1], scale=8.0, seed=dim))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_dense_gradients_are_added(dtype: torch.dtype) -> None:
     problem = Problem(40, 96, 120, 50, seed=5)
@@ -98,8 +105,9 @@ def test_dense_gradients_are_added(dtype: torch.dtype) -> None:
         assert_close({name: twice[name]}, {name: 2 * expected[name]}, "bf16x3", rounding)
 
 
-def test_repeats_bit_for_bit() -> None:
-    problem = Problem(90, 128, 500, 300, num_true=2, unique=False, seed=9)
+@pytest.mark.parametrize("dim", [128, 300])
+def test_repeats_bit_for_bit(dim: int) -> None:
+    problem = Problem(90, dim, 500, 300, num_true=2, unique=False, scale=3.0, seed=9)
     runs = []
     with Engine(problem) as engine:
         for _ in range(3):

@@ -55,7 +55,7 @@ arguments! {
         finished_blocks: u32, pad: u32,
     }
     DrawInfo: 24 { tries: i64, status: u32, pad: u32, replays: u64, }
-    LogitsArgs: 168 {
+    LogitsArgs: 176 {
         q: Operand, k: Operand,
         rows: i32, cols: i32, dim: i32, cols_per_split: i32,
         col_add: Address,
@@ -67,6 +67,7 @@ arguments! {
         p: [Address; 2],
         p_stride: i64,
         col_sums: Address,
+        redo: Address,
     }
     AttendArgs: 152 {
         q: Operand, k: Operand,
@@ -115,7 +116,7 @@ arguments! {
     }
     PackArgs: 72 {
         from: Tensor,
-        rows: i32, dim: i32, padded_dim: i32, planes: i32, out_dtype: i32, pad: i32,
+        rows: i32, dim: i32, padded_dim: i32, planes: i32, out_dtype: i32, scaled: i32,
         factor: Address,
         out: [Address; 2],
     }
@@ -143,7 +144,7 @@ arguments! {
         true_counts: TrueCountsArgs,
         control: Address,
     }
-    RowsArgs: 232 {
+    RowsArgs: 240 {
         inputs: Tensor, weights: Tensor, biases: Tensor, sample_weights: Tensor,
         labels: Address,
         labels_dtype: i32, has_ignore_index: i32,
@@ -158,6 +159,7 @@ arguments! {
         state: Address,
         true_logits: Address,
         hits: Address,
+        row_add: Address,
         control: Address,
     }
     Ranks: 16 { within: Address, before: Address, }
@@ -173,7 +175,7 @@ arguments! {
         control: Address,
         num_rows: Address,
     }
-    PrepareArgs: 584 {
+    PrepareArgs: 592 {
         columns: ColumnsArgs,
         rows: RowsArgs,
         pack: PackArgs,
@@ -181,12 +183,12 @@ arguments! {
         column_blocks: i64, row_blocks: i64, pack_blocks: i64,
     }
     RowTotals: 16 { loss: f64, largest: f32, bad: u32, }
-    FinishRowsArgs: 176 {
+    FinishRowsArgs: 200 {
         partial: Address,
         splits: i32, online: i32,
         true_logits: Address,
         state: Address,
-        rows: i64, num_true: i64,
+        first: i64, rows: i64, num_true: i64,
         floor: f64,
         sample_weights: Tensor,
         grad_output: Address,
@@ -198,7 +200,9 @@ arguments! {
         coefficient: Address,
         part_factor: Address,
         d_true: Address,
+        redo: Address,
         totals: Address,
+        first_block: i32, more: i32,
         device_status: Address,
         control: Address,
     }
@@ -257,6 +261,15 @@ arguments! {
         merge: MergeRowsArgs,
         d_inputs: DInputsArgs,
         rank_blocks: i64, piece_blocks: i64,
+    }
+    FactorsArgs: 128 {
+        pack: PackArgs,
+        e: [Address; 2],
+        e_stride: i64,
+        rows: i32, cols: i32,
+        factor: Address,
+        sums: Address,
+        pack_blocks: i64,
     }
     AddSumsArgs: 32 {
         parts: Address,

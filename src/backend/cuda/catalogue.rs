@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 pub(super) struct Family {
     pub(super) lse: &'static Instance,
     pub(super) probabilities: &'static Instance,
+    /// None in float16: what is stored before the log-sum-exp is known leaves its range.
+    pub(super) exponentials: Option<&'static Instance>,
     pub(super) plain: &'static Instance,
     pub(super) transposed: &'static Instance,
     /// For each of `WIDTHS`, where the device can run it.
@@ -45,6 +47,10 @@ impl Family {
         Ok(Family {
             lse: logits("LSE")?,
             probabilities: logits("PROBABILITIES")?,
+            exponentials: match arithmetic {
+                Arithmetic::F16 => None,
+                _ => Some(logits("EXPONENTIALS")?),
+            },
             plain: matrix("product", "PLAIN")?,
             transposed: matrix("product", "TRANSPOSED")?,
             attend: WIDTHS.map(attend),
@@ -83,7 +89,7 @@ macro_rules! small {
 }
 
 small! {
-    begin, draw_keys, draw_firsts, draw_ids, sort_block, sort_step, sort_merge, prepare, pack, finish_rows, shares,
+    begin, draw_keys, draw_firsts, draw_ids, sort_block, sort_step, sort_merge, prepare, pack, finish_rows, factors, shares,
     add_sums, true_counts, merge_rows,
     update_rows,
 }

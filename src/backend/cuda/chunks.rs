@@ -1,6 +1,8 @@
 //! The gradients where rows are too long for registers: probabilities of a chunk of rows
 //! are stored and multiplied with the candidates' rows and, transposed, with the inputs.
-//! The products are cuBLASLt's where it is there, else `kernels/product.cuh`.
+//! The products are cuBLASLt's where it is there, else `kernels/product.cuh`. Where the loss
+//! is still to be computed, too, exponentials take the place of probabilities
+//! (`exponentials.rs`).
 
 use std::mem::offset_of;
 
@@ -9,7 +11,7 @@ use super::cublaslt::{CublasLt, Factors, Operands, Product};
 use super::forward::Run;
 use super::gradients::{Chunk, ClassParts, RowParts};
 use super::instances::Instance;
-use super::plan::Arithmetic;
+use super::plan::{Arithmetic, Split};
 use super::workspace::Gradients;
 use crate::args::GradientOutputs;
 use crate::error::Result;
@@ -26,33 +28,40 @@ impl Run<'_> {
         rows_of_chunk: usize,
     ) -> Result<ClassParts> {
         let rows = self.plan.shape.rows;
-        if self.library().is_some() && outputs.of_weights() {
+        let exponentials = self.exponentials();
+        if exponentials.is_none() && self.library().is_some() && outputs.of_weights() {
             // A library cannot leave out a row of NaN that has no gradient: it gets packed
             // inputs, where such rows are zeros.
             // SAFETY: the caller's promise.
             unsafe { self.pack(buffers.coefficient)? };
         }
-        if rows == 0 || outputs.d_inputs.is_none() {
-            // SAFETY: the caller's promise.
-            unsafe { self.shares(outputs, buffers, None, true)? };
-        }
-        let mut first = 0;
+        let (mut first, mut blocks) = (0, 0);
         while first < rows {
             let chunk = Chunk { first, rows: rows_of_chunk.min(rows - first) };
             // SAFETY: the caller's promise.
             unsafe {
-                self.probabilities(outputs, buffers, chunk)?;
+                match exponentials {
+                    Some(kernel) => {
+                        blocks = self.exponentials_and_loss(kernel, outputs, buffers, chunk, blocks)?
+                    }
+                    None => self.probabilities(outputs, buffers, chunk)?,
+                }
                 if outputs.d_inputs.is_some() {
                     self.multiply_plain(buffers, chunk)?;
+                    let factor = if exponentials.is_some() { buffers.coefficient } else { 0 };
                     let unscale = self.scale(offset_of!(Control, unscale_classes));
-                    let parts = RowParts { chunk, splits: 1, factor: 0, factor_stride: 0, unscale };
-                    self.shares(outputs, buffers, Some(parts), first == 0)?;
+                    let parts = RowParts { chunk, splits: 1, factor, factor_stride: 0, unscale };
+                    self.shares(outputs, buffers, Some(parts), chunk.first + chunk.rows == rows)?;
                 }
                 if outputs.of_weights() {
                     self.multiply_transposed(buffers, chunk)?;
                 }
             }
             first += chunk.rows;
+        }
+        if rows == 0 || outputs.d_inputs.is_none() {
+            // SAFETY: the caller's promise.
+            unsafe { self.shares(outputs, buffers, None, true)? };
         }
         Ok(ClassParts { splits: usize::from(rows > 0) })
     }
@@ -65,29 +74,48 @@ impl Run<'_> {
         chunk: Chunk,
     ) -> Result<()> {
         let (plan, kernel) = (self.plan, self.plan.family.probabilities);
-        let sampled = plan.shape.sampled;
         let split = plan.probability_split();
         let row_tiles = chunk.rows.div_ceil(kernel.rows);
-        let col_sums = if outputs.of_biases() { buffers.chunk.col_sums } else { 0 };
         let logits = LogitsArgs {
+            row_factor: buffers.coefficient + chunk.floats_before(),
+            scale: self.scale(offset_of!(Control, scale_classes)),
+            col_sums: if outputs.of_biases() { buffers.chunk.col_sums } else { 0 },
+            ..self.stored_logits(buffers, chunk, split)
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.queue.logits(kernel, plan.arithmetic, [row_tiles, split.parts], logits)?;
+            match outputs.of_biases() {
+                true => self.add_sums(buffers, chunk, row_tiles),
+                false => Ok(()),
+            }
+        }
+    }
+
+    /// What every mode takes that stores something of a chunk's logits.
+    pub(super) fn stored_logits(&self, buffers: &Gradients, chunk: Chunk, split: Split) -> LogitsArgs {
+        let plan = self.plan;
+        LogitsArgs {
             q: self.inputs(chunk.first),
             k: self.columns(),
             rows: chunk.rows as i32,
-            cols: sampled as i32,
+            cols: plan.shape.sampled as i32,
             dim: plan.padded_dim as i32,
             cols_per_split: split.cols as i32,
             col_add: self.buffers.col_add,
             hits: self.row_hits(chunk.first),
             row_add: buffers.row_add + chunk.floats_before(),
-            row_factor: buffers.coefficient + chunk.floats_before(),
-            scale: self.scale(offset_of!(Control, scale_classes)),
             p: buffers.chunk.probabilities,
             p_stride: plan.probability_stride() as i64,
-            col_sums,
             ..Default::default()
-        };
+        }
+    }
+
+    /// The chunk's part of d_biases, from the sums of `row_tiles` tiles.
+    pub(super) unsafe fn add_sums(&self, buffers: &Gradients, chunk: Chunk, row_tiles: usize) -> Result<()> {
+        let (kernel, sampled) = (self.small.add_sums, self.plan.shape.sampled);
         let sums = AddSumsArgs {
-            parts: col_sums,
+            parts: buffers.chunk.col_sums,
             total: buffers.class_sums,
             count: row_tiles as i32,
             cols: sampled as i32,
@@ -95,13 +123,7 @@ impl Run<'_> {
             pad: 0,
         };
         // SAFETY: the caller's promise.
-        unsafe {
-            self.queue.logits(kernel, plan.arithmetic, [row_tiles, split.parts], logits)?;
-            match outputs.of_biases() {
-                true => self.queue.cover(self.small.add_sums, sampled, self.small.add_sums.rows, &sums),
-                false => Ok(()),
-            }
-        }
+        unsafe { self.queue.cover(kernel, sampled, kernel.rows, &sums) }
     }
 
     /// Probabilities times the candidates' rows: the sampled part of d_inputs.
@@ -124,10 +146,8 @@ impl Run<'_> {
     /// Transposed probabilities times the inputs: the candidates' part of d_weights.
     unsafe fn multiply_transposed(&self, buffers: &Gradients, chunk: Chunk) -> Result<()> {
         let plan = self.plan;
-        let b = match self.library() {
-            Some(_) => self.packed_inputs(chunk.first),
-            None => self.inputs(chunk.first),
-        };
+        let packed = self.library().is_some() || self.exponentials().is_some();
+        let b = if packed { self.packed_inputs(chunk.first) } else { self.inputs(chunk.first) };
         let product = ProductArgs {
             a: self.stored(buffers),
             b,
@@ -211,7 +231,7 @@ impl Run<'_> {
 
 impl Chunk {
     /// Bytes of one float for each row before it.
-    fn floats_before(&self) -> Address {
+    pub(super) fn floats_before(&self) -> Address {
         (self.first * size_of::<f32>()) as Address
     }
 }

@@ -6,6 +6,7 @@ use std::mem::offset_of;
 use super::arguments::*;
 use super::catalogue::Small;
 use super::cublaslt::CublasLt;
+use super::gradients::Chunk;
 use super::instances::Instance;
 use super::launch::{Queue, tensor};
 use super::plan::{Arithmetic, Plan, Route, Split};
@@ -32,9 +33,9 @@ pub(super) struct Run<'a> {
 /// What a pass over the candidates has left.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parts {
-    splits: usize,
+    pub(super) splits: usize,
     /// Whether the sampled part of d_inputs is there too.
-    online: bool,
+    pub(super) online: bool,
 }
 
 impl Run<'_> {
@@ -49,13 +50,25 @@ impl Run<'_> {
         unsafe {
             self.begin()?;
             self.prepare()?;
-            let parts = if self.step.forward { Some(self.pass_over_candidates()?) } else { None };
-            self.finish_rows(parts)?;
+            let mut parts = None;
+            if self.exponentials().is_none() {
+                if self.step.forward {
+                    parts = Some(self.pass_over_candidates()?);
+                }
+                self.finish_rows(parts, self.whole(), 0)?;
+            }
             match &self.step.gradients {
                 Some(gradients) => self.gradients(gradients, parts),
                 None => Ok(()),
             }
         }
+    }
+
+    /// The kernel for the one pass over the logits of a call that computes loss and gradients of rows too long for
+    /// registers, if it is such a call.
+    pub(super) fn exponentials(&self) -> Option<&'static Instance> {
+        let together = self.step.forward && self.step.gradients.is_some() && self.plan.shape.rows > 0;
+        self.plan.family.exponentials.filter(|_| together && matches!(self.plan.route, Route::Chunks { .. }))
     }
 
     /// Whether probabilities are stored in float16, whose range is small.
@@ -172,8 +185,14 @@ impl Run<'_> {
     }
 
     /// The log-sum-exp, of what the pass left or as forward kept it; what follows from it
-    /// for the rows and for the batch.
-    unsafe fn finish_rows(&self, parts: Option<Parts>) -> Result<()> {
+    /// for the rows and, with the last, for the batch. `first_block`: of the rows before, in
+    /// blocks of this kernel; gives that of the rows behind.
+    pub(super) unsafe fn finish_rows(
+        &self,
+        parts: Option<Parts>,
+        chunk: Chunk,
+        first_block: usize,
+    ) -> Result<usize> {
         let (plan, buffers, loss) = (self.plan, &self.buffers, &self.step.loss);
         let (grad_output, grad_stride) = self.upstream();
         let splits = parts.map_or(0, |parts| parts.splits);
@@ -181,7 +200,8 @@ impl Run<'_> {
             splits: splits as i32,
             true_logits: buffers.true_logits,
             state: buffers.state,
-            rows: plan.shape.rows as i64,
+            first: chunk.first as i64,
+            rows: chunk.rows as i64,
             num_true: plan.shape.num_true as i64,
             floor: self.step.problem.probability_floor,
             sample_weights: tensor(self.step.batch.sample_weights.as_ref()),
@@ -195,6 +215,8 @@ impl Run<'_> {
             half: i32::from(self.is_half()),
             lse: loss.log_sum_exp as Address,
             totals: buffers.totals,
+            first_block: first_block as i32,
+            more: i32::from(chunk.first + chunk.rows < plan.shape.rows),
             device_status: loss.device_status as Address,
             control: buffers.control,
             ..Default::default()
@@ -210,13 +232,15 @@ impl Run<'_> {
             finish.coefficient = gradients.coefficient;
             finish.part_factor = gradients.part_factor;
             finish.d_true = gradients.d_true;
+            finish.redo = if self.exponentials().is_some() { gradients.chunk.redo } else { 0 };
         }
         // As `finish_lanes` of `kernels/loss.cuh`.
         let lanes = if splits > 4 || plan.shape.num_true > 4 { 32 } else { 1 };
         let kernel = self.small.finish_rows;
-        let blocks = (plan.shape.rows * lanes).div_ceil(kernel.threads as usize).max(1);
+        let blocks = (chunk.rows * lanes).div_ceil(kernel.threads as usize).max(1);
         // SAFETY: see `enqueue`.
-        unsafe { self.queue.launch(kernel, [blocks, 1], &finish) }
+        unsafe { self.queue.launch(kernel, [blocks, 1], &finish)? };
+        Ok(first_block + blocks)
     }
 }
 

@@ -68,7 +68,7 @@ impl Run<'_> {
         }
     }
 
-    fn whole(&self) -> Chunk {
+    pub(super) fn whole(&self) -> Chunk {
         Chunk { first: 0, rows: self.plan.shape.rows }
     }
 

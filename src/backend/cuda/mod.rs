@@ -10,6 +10,7 @@
 //!   forward    logits, loss                                 kernels/{logits,attend,loss}.cuh
 //!   gradients  d_inputs, d_weights, d_biases                kernels/{shares,attend,merge,update}.cuh
 //!   chunks     the same for long rows                       kernels/{logits,product}.cuh, cublaslt
+//!   exponentials  their loss and gradients in one call      kernels/{logits,loss,factors}.cuh
 //!   launch     a kernel with its arguments
 //!   wgmma      kernels for compute capability 9.0             kernels/{logits,attend}_wgmma.cuh
 //! driver     context, stream, pointers, pinned, graph: libcuda
@@ -38,6 +39,7 @@ mod emulated;
 mod engine;
 #[cfg(test)]
 mod engine_tests;
+mod exponentials;
 mod forward;
 mod gradients;
 mod graph;

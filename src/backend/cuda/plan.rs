@@ -196,6 +196,11 @@ impl Plan {
         Split::of(instance, self.shape.rows, self.shape.sampled, &self.machine)
     }
 
+    /// Of the candidates, where the logits of a chunk of `rows` are summed up and stored at once.
+    pub(super) fn chunk_split(&self, instance: &Instance, rows: usize) -> Split {
+        Split::of(instance, rows, self.shape.sampled, &self.machine)
+    }
+
     /// Of the rows, where candidates attend to them.
     pub(super) fn class_split(&self, instance: &Instance) -> Split {
         Split::of(instance, self.shape.sampled, self.shape.rows, &self.machine)

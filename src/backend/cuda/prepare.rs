@@ -160,7 +160,7 @@ impl Run<'_> {
         unsafe { self.queue.cover(kernel, self.plan.shape.rows, rows, &pack) }
     }
 
-    fn pack_arguments(&self, factor: Address) -> PackArgs {
+    pub(super) fn pack_arguments(&self, factor: Address) -> PackArgs {
         let plan = self.plan;
         PackArgs {
             from: tensor(Some(&self.step.batch.inputs)),
@@ -205,6 +205,10 @@ impl Run<'_> {
             state: buffers.state,
             true_logits: buffers.true_logits,
             hits: buffers.hits,
+            row_add: match (&buffers.gradients, self.exponentials()) {
+                (Some(gradients), Some(_)) => gradients.row_add,
+                _ => 0,
+            },
             control: buffers.control,
             ..Default::default()
         }

@@ -98,6 +98,8 @@ pub(super) struct Chunk {
     pub(super) probabilities: [Address; 2],
     /// `[row tiles, S]`.
     pub(super) col_sums: Address,
+    /// Of the rows, one byte each.
+    pub(super) redo: Address,
     pub(super) library: Address,
 }
 
@@ -178,6 +180,7 @@ impl Gradients {
                 buffers.chunk = Chunk {
                     probabilities: planes(plan, elements, arena),
                     col_sums: arena.floats(chunk.div_ceil(plan.family.probabilities.rows) * sampled),
+                    redo: arena.take(chunk, 1),
                     library: arena
                         .take(if plan.uses_library() { plan.machine.library_workspace } else { 0 }, 1),
                 };
