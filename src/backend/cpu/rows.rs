@@ -189,11 +189,10 @@ impl<R: Real> Run<'_, R> {
                 let sampled: f64 = groups()
                     .map(|(max, sum)| if sum == 0.0 { 0.0 } else { sum * math::exp(max - most) })
                     .sum();
-                let total = sampled + true_logits.iter().map(|&z| math::exp(z - most)).sum::<f64>();
                 let log_total = match true_logits {
                     // ln_1p keeps what is below the precision of 1 + x.
                     [only] if *only == most && most.is_finite() => math::ln_1p(sampled),
-                    _ => math::ln(total),
+                    _ => math::ln(sampled + true_logits.iter().map(|&z| math::exp(z - most)).sum::<f64>()),
                 };
                 (most + log_total, (most - mean) + log_total)
             };
@@ -223,7 +222,10 @@ impl<R: Real> Run<'_, R> {
             let upstream = self.upstream(n);
             let true_logits = self.true_logits(row);
             let targets = true_logits.len() as f64;
-            let mean_ratio = true_logits.iter().map(|&z| ratio(probability(z, lse))).sum::<f64>() / targets;
+            let mean_ratio = match floor {
+                0.0 => 1.0,
+                _ => true_logits.iter().map(|&z| ratio(probability(z, lse))).sum::<f64>() / targets,
+            };
             let gradients = self.gradient_buffers();
             for (t, &z) in true_logits.iter().enumerate() {
                 let p = probability(z, lse);
