@@ -421,8 +421,8 @@ typedef struct ssl_candidates {
     void *sampled_expected_count;
     // `[N, T]`, Q of each label; 0 for ignored rows.
     void *true_expected_count;
-    // Ids that must not be drawn, in any order, repeats allowed. May be NULL. This and
-    // what follows is host memory on every backend.
+    // Ids that must not be drawn, in any order, repeats allowed. May be NULL. This,
+    // `num_tries` and `learned_counts` are host memory on every backend.
     const int64_t *avoid;
     // Elements of `avoid`.
     int64_t num_avoid;
@@ -434,6 +434,11 @@ typedef struct ssl_candidates {
     // stream, takes it in an `ssl_sample` that draws nothing only, once the stream's work
     // is done.
     int64_t *learned_counts;
+    // Where not NULL, 1 element: a draw reads its step there, and `step` must be 0. A CUDA
+    // handle reads it when the stream gets there, from memory of its device and only with
+    // `SSL_GENERATOR_PHILOX`; replays of a graph then draw what it says, not the steps that
+    // follow.
+    const uint64_t *step_pointer;
 } ssl_candidates;
 
 // The loss and what backward needs of it.

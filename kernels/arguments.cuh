@@ -418,6 +418,7 @@ struct AddSumsArgs {
 // draw_keys, a sort of `keys`, draw_firsts, draw_ids: a draw by the attempts of src/sampler/philox.rs.
 struct DrawArgs {
     u64 key, step;
+    const u64* step_pointer;   // [1], or NULL: the step is `step`, and one more with each replay
     i64 num_classes, attempts; // attempts made at once, a power of two
     int num_sampled, index_bits, law, unique;  // DrawLaw
     u64* keys;                 // [attempts]: class << index_bits | attempt, ~0 for none

@@ -86,7 +86,7 @@ DEV i64 attempt(const DrawArgs& a, u64 step, i64 index) {
     return a.law == DRAW_UNIFORM ? uniform_class(words, a.num_classes) : log_uniform_class(words, a.num_classes);
 }
 
-DEV u64 step_of(const DrawArgs& a) { return a.step + a.info->replays; }
+DEV u64 step_of(const DrawArgs& a) { return a.step_pointer ? *a.step_pointer : a.step + a.info->replays; }
 
 DEV void draw_keys_body(const DrawArgs& a) {
     i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;

@@ -296,8 +296,8 @@ pub struct ssl_candidates {
     pub sampled_expected_count: *mut c_void,
     /// `[N, T]`, Q of each label; 0 for ignored rows.
     pub true_expected_count: *mut c_void,
-    /// Ids that must not be drawn, in any order, repeats allowed. May be NULL. This and
-    /// what follows is host memory on every backend.
+    /// Ids that must not be drawn, in any order, repeats allowed. May be NULL. This,
+    /// `num_tries` and `learned_counts` are host memory on every backend.
     pub avoid: *const i64,
     /// Elements of `avoid`.
     pub num_avoid: i64,
@@ -309,6 +309,11 @@ pub struct ssl_candidates {
     /// stream, takes it in an `ssl_sample` that draws nothing only, once the stream's work
     /// is done.
     pub learned_counts: *mut i64,
+    /// Where not NULL, 1 element: a draw reads its step there, and `step` must be 0. A CUDA
+    /// handle reads it when the stream gets there, from memory of its device and only with
+    /// `SSL_GENERATOR_PHILOX`; replays of a graph then draw what it says, not the steps that
+    /// follow.
+    pub step_pointer: *const u64,
 }
 
 /// The loss and what backward needs of it.

@@ -41,7 +41,7 @@ fn layout_in_rust() -> String {
             weights_stride, biases, labels, ignore_index, sample_weights),
         lines_of!(ssl_candidates: struct_size, source, counts_dtype, reserved, step, ids,
             sampled_expected_count, true_expected_count, avoid, num_avoid, num_tries,
-            learned_counts),
+            learned_counts, step_pointer),
         lines_of!(ssl_loss: struct_size, reserved, loss, log_sum_exp, device_status),
         lines_of!(ssl_gradients: struct_size, layout, d_inputs_dtype, d_weights_dtype,
             d_biases_dtype, reserved, grad_output, d_inputs, d_inputs_stride, d_weights,

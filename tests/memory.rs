@@ -98,6 +98,7 @@ impl Step {
             num_avoid: 0,
             num_tries: null_mut(),
             learned_counts: null_mut(),
+            step_pointer: std::ptr::null(),
         };
         let loss = ssl_loss {
             struct_size: size_of::<ssl_loss>() as u32,

@@ -5,6 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
+use common::drawing::{forward, sampled};
 use common::driver::Driver;
 use common::emulated::emulated;
 use common::{Call, Case, F32, F64, Handle, Outputs, Random, Types, assert_close, check, default_config};
@@ -159,6 +160,85 @@ fn many_streams_draw_at_once() {
             assert_eq!(call.outputs.ids, want.outputs.ids, "step {step}");
         }
     });
+}
+
+#[test]
+fn a_step_that_lies_on_the_device_is_read_when_the_stream_gets_there() {
+    emulated(a_step_that_lies_on_the_device_is_read_when_the_stream_gets_there, "all", &[], || {
+        let driver = Driver::open();
+        let stream = driver.stream();
+        for sampler in LAWS {
+            let config = config(sampler, [100, 20]);
+            let (cuda, cpu) = (handle(SSL_BACKEND_CUDA, config), handle(SSL_BACKEND_CPU, config));
+            let case = case([100, 20], F32);
+            let mut step = Box::new(u64::MAX);
+            let pointer = &raw mut *step;
+            let mut call = Call::drawing(&case, Arc::clone(&cuda), 0);
+            let mut arguments = call.arguments_for_all();
+            (arguments.candidates.step_pointer, arguments.stream) = (pointer, stream);
+            arguments.forward_backward(&cuda).unwrap();
+            driver.begin_capture(stream);
+            arguments.forward_backward(&cuda).unwrap();
+            let graph = driver.end_capture(stream);
+            for next in [3, 4, 4, u64::MAX] {
+                // SAFETY: nothing runs that reads it.
+                unsafe { pointer.write(next) };
+                call.outputs.ids.fill(-7);
+                graph.launch(stream);
+                assert_same_draw(&call.outputs, &forward(&case, &cpu, next), F32);
+                call.outputs.ids.fill(-7);
+                arguments.sample(&cuda).unwrap();
+                driver.synchronize(stream);
+                assert_same_draw(&call.outputs, &sampled(&case, &cpu, next), F32);
+            }
+        }
+        driver.destroy_stream(stream);
+    });
+}
+
+#[test]
+fn a_step_by_pointer_is_that_step() {
+    for generator in [SSL_GENERATOR_XOSHIRO, SSL_GENERATOR_PHILOX] {
+        let config = ssl_config { generator, ..config(SSL_SAMPLER_UNIFORM, [100, 20]) };
+        let (handle, case) = (handle(SSL_BACKEND_CPU, config), case([100, 20], F32));
+        let step = 77_u64;
+        let mut call = Call::drawing(&case, Arc::clone(&handle), 0);
+        let mut arguments = call.arguments_for_all();
+        arguments.candidates.step_pointer = &step;
+        arguments.forward(&handle).unwrap();
+        assert_eq!(call.outputs.ids, forward(&case, &handle, 77).ids);
+        assert_ne!(call.outputs.ids, forward(&case, &handle, 0).ids);
+    }
+}
+
+#[test]
+fn a_step_by_pointer_that_cannot_be_meant_is_refused() {
+    let refused = |backend| {
+        let case = case([100, 20], F32);
+        let step = 77_u64;
+        for (generator, own_step, shift, words) in [
+            (SSL_GENERATOR_PHILOX, 5, 0, "step = 5"),
+            (SSL_GENERATOR_PHILOX, 0, 4, "step_pointer"),
+            (SSL_GENERATOR_XOSHIRO, 0, 0, "SSL_GENERATOR_PHILOX"),
+        ] {
+            if backend == SSL_BACKEND_CPU && generator == SSL_GENERATOR_XOSHIRO {
+                continue;
+            }
+            let handle = handle(backend, ssl_config { generator, ..config(SSL_SAMPLER_UNIFORM, [100, 20]) });
+            let mut call = Call::drawing(&case, Arc::clone(&handle), own_step);
+            let mut arguments = call.arguments_for_all();
+            arguments.candidates.step_pointer = (&raw const step).wrapping_byte_add(shift);
+            for kind in [common::Arguments::forward, common::Arguments::sample] {
+                let failure = kind(&arguments, &handle).unwrap_err();
+                assert!(failure.message.contains(words), "{}", failure.message);
+            }
+            assert!(call.outputs.ids.iter().all(|&id| id == i64::MIN));
+        }
+    };
+    if std::env::var_os("FAKE_CUDA_STRICT").is_none() {
+        refused(SSL_BACKEND_CPU);
+    }
+    emulated(a_step_by_pointer_that_cannot_be_meant_is_refused, "all", &[], || refused(SSL_BACKEND_CUDA));
 }
 
 #[test]

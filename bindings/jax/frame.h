@@ -24,6 +24,7 @@ struct Frame {
   int64_t num_classes() const { return config[0]; }
   int64_t num_sampled() const { return config[1]; }
   int64_t num_true() const { return config[2]; }
+  int64_t generator() const { return config[12]; }
   bool reduced() const { return config[7] != SSL_REDUCTION_NONE; }
 
   std::shared_ptr<Handle> handle() const { return handle_of(config_of(config, unigrams, place)); }

@@ -1,6 +1,6 @@
 // XLA FFI handlers of the sampled softmax, for JAX.
 //
-//   sampled_softmax_{sample,forward,backward,forward_backward}_{cpu,cuda}
+//   sampled_softmax_{sample,sample_on_device,forward,backward,forward_backward}_{cpu,cuda}
 //   sampled_softmax_learn_cpu
 //
 // are thin: they name the buffers, find the handle by value, and call the function of
@@ -9,8 +9,9 @@
 // is the caller.
 //
 // The CUDA handlers queue work on XLA's stream, allocate nothing and wait for nothing,
-// and may be recorded into command buffers. Those that draw are the exception: they read
-// the step back from the device.
+// and may be recorded into command buffers. `sample` is the exception: the host draws
+// there, and reads the step back from the device. `sample_on_device` is for samplers that
+// draw where they are, and differs in nothing else.
 
 #include <algorithm>
 #include <cstddef>
@@ -163,6 +164,8 @@ void draw(const Frame& frame, ssl_handle* handle, int64_t* learned_counts) {
   const auto* traced = words_of<uint64_t>("step", step, {});
   if (frame.place.backend == SSL_BACKEND_CPU) {
     std::memcpy(&candidates.step, traced, sizeof candidates.step);
+  } else if (frame.generator() == SSL_GENERATOR_PHILOX) {
+    candidates.step_pointer = traced;
   } else {
     Driver::get().read(&candidates.step, traced, sizeof candidates.step, frame.place.stream);
   }
@@ -174,6 +177,7 @@ void draw(const Frame& frame, ssl_handle* handle, int64_t* learned_counts) {
 
 // labels, step -> ids, expected counts
 void sample(const Frame& frame) { draw(frame, frame.handle()->get(), nullptr); }
+void sample_on_device(const Frame& frame) { sample(frame); }
 
 // labels, step, counts [C, 2] words -> ids, expected counts, counts after the draw
 //
@@ -232,12 +236,14 @@ void forward_backward(const Frame& frame) {
   XLA_FFI_DEFINE_HANDLER_SYMBOL(sampled_softmax_##body##_cuda, run_on_cuda<body>, cuda_frame(), {__VA_ARGS__})
 
 SAMPLED_SOFTMAX_CPU_HANDLER(sample);
+SAMPLED_SOFTMAX_CPU_HANDLER(sample_on_device);
 SAMPLED_SOFTMAX_CPU_HANDLER(learn);
 SAMPLED_SOFTMAX_CPU_HANDLER(forward);
 SAMPLED_SOFTMAX_CPU_HANDLER(backward);
 SAMPLED_SOFTMAX_CPU_HANDLER(forward_backward);
 
 SAMPLED_SOFTMAX_CUDA_HANDLER(sample);
+SAMPLED_SOFTMAX_CUDA_HANDLER(sample_on_device, xla::ffi::Traits::kCmdBufferCompatible);
 SAMPLED_SOFTMAX_CUDA_HANDLER(forward, xla::ffi::Traits::kCmdBufferCompatible);
 SAMPLED_SOFTMAX_CUDA_HANDLER(backward, xla::ffi::Traits::kCmdBufferCompatible);
 SAMPLED_SOFTMAX_CUDA_HANDLER(forward_backward, xla::ffi::Traits::kCmdBufferCompatible);

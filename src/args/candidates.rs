@@ -12,6 +12,8 @@ use crate::memory::{Dtype, Region, Regions};
 pub(crate) struct Candidates<'a> {
     pub(crate) draws: bool,
     pub(crate) step: u64,
+    /// Where the step is; NULL where `step` says it.
+    pub(crate) step_pointer: *const u64,
     pub(crate) avoid: &'a [i64],
     /// NULL where not wanted.
     pub(crate) num_tries: *mut i64,
@@ -79,6 +81,13 @@ impl<'a> Candidates<'a> {
         let avoid = unsafe { slice("avoid", raw.avoid, num_avoid)? };
         let num_tries = pointer("num_tries", raw.num_tries, 0, 8)?;
         let learned_counts = pointer("learned_counts", raw.learned_counts, 0, 8)?;
+        let step_pointer = pointer("step_pointer", raw.step_pointer, 0, 8)?;
+        if draws && !step_pointer.is_null() && raw.step != 0 {
+            return Err(Error::InvalidValue(format!(
+                "candidates.step = {} and candidates.step_pointer are both set",
+                raw.step
+            )));
+        }
 
         regions.add(Region::flat("ids", ids, num_sampled, draws))?;
         regions.add(Region::flat(
@@ -95,12 +104,14 @@ impl<'a> Candidates<'a> {
         ))?;
         regions.add(Region::flat("avoid", avoid.as_ptr(), num_avoid, false))?;
         if draws {
+            regions.add(Region::flat("step_pointer", step_pointer, 1, false))?;
             regions.add(Region::flat("num_tries", num_tries, 1, true))?;
             regions.add(Region::flat("learned_counts", learned_counts, num_classes, true))?;
         }
         Ok(Candidates {
             draws,
             step: raw.step,
+            step_pointer,
             avoid,
             num_tries,
             learned_counts,

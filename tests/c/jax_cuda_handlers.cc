@@ -64,8 +64,8 @@ ssl_status ssl_forward_backward(ssl_handle*, const ssl_batch*, const ssl_candida
 }
 
 ssl_status ssl_sample(ssl_handle*, const ssl_batch* batch, const ssl_candidates* candidates, void* stream) {
-  printf("sample labels %d step %#llx stream %d\n", batch->labels == labels,
-         static_cast<unsigned long long>(candidates->step), stream == kStream);
+  printf("sample labels %d step %#llx pointer %d stream %d\n", batch->labels == labels,
+         static_cast<unsigned long long>(candidates->step), candidates->step_pointer == step, stream == kStream);
   return SSL_STATUS_OK;
 }
 
@@ -115,6 +115,16 @@ void add_loss(CallFrame& frame) {
   frame.ret(XLA_FFI_DataType_U32, log_sum_exp, {N, 2});
 }
 
+std::string run_sample(XLA_FFI_Handler* handler, const std::vector<int64_t>& config) {
+  CallFrame frame(config);
+  frame.arg(XLA_FFI_DataType_S32, labels, {N, 1});
+  frame.arg(XLA_FFI_DataType_U32, step, {2});
+  frame.ret(XLA_FFI_DataType_U32, ids, {S, 2});
+  frame.ret(XLA_FFI_DataType_F32, counts, {N, 1});
+  frame.ret(XLA_FFI_DataType_F32, counts + N, {S});
+  return frame.run(handler);
+}
+
 std::string run_backward(XLA_FFI_Handler* handler, void* room) {
   CallFrame frame(kConfig);
   add_operands(frame);
@@ -135,19 +145,16 @@ int main(int, char** arguments) {
   // An empty path is this program.
   if (!bind("", message, sizeof message)) return fprintf(stderr, "%s\n", message), 1;
   std::map<std::string, XLA_FFI_Handler*> handlers;
-  for (const char* name : {"sample", "forward", "backward", "forward_backward"}) {
+  for (const char* name : {"sample", "sample_on_device", "forward", "backward", "forward_backward"}) {
     const std::string symbol = "sampled_softmax_" + std::string(name) + "_cuda";
     handlers[name] = reinterpret_cast<XLA_FFI_Handler*>(dlsym(shim, symbol.c_str()));
     printf("%s command buffer %u\n", name, CallFrame::metadata(handlers[name]).traits);
   }
 
-  CallFrame draw(kConfig);
-  draw.arg(XLA_FFI_DataType_S32, labels, {N, 1});
-  draw.arg(XLA_FFI_DataType_U32, step, {2});
-  draw.ret(XLA_FFI_DataType_U32, ids, {S, 2});
-  draw.ret(XLA_FFI_DataType_F32, counts, {N, 1});
-  draw.ret(XLA_FFI_DataType_F32, counts + N, {S});
-  answer(draw.run(handlers["sample"]));
+  answer(run_sample(handlers["sample"], kConfig));
+  std::vector<int64_t> philox = kConfig;
+  philox.back() = SSL_GENERATOR_PHILOX;
+  answer(run_sample(handlers["sample_on_device"], philox));
 
   CallFrame value(kConfig);
   add_operands(value);

@@ -274,6 +274,7 @@ impl Call {
             num_avoid: self.avoid.len() as i64,
             num_tries: &mut outputs.num_tries,
             learned_counts: ptr::null_mut(),
+            step_pointer: ptr::null(),
         }
     }
 

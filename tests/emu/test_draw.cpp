@@ -38,7 +38,9 @@ static void check_draw(const Problem& p, size_t modes = 4) {
     Exact<u32> marks(p.attempts);
     Exact<i64> more(p.sampled), ids(p.sampled);
     DrawInfo info = {};
-    DrawArgs args = {0x0123456789abcdefull, p.step, p.classes, p.attempts, (int)p.sampled, bits, p.law, p.unique,
+    Exact<u64> step(1);
+    step[0] = p.step + p.replays;
+    DrawArgs args = {0x0123456789abcdefull, p.step, nullptr, p.classes, p.attempts, (int)p.sampled, bits, p.law, p.unique,
                      keys.data(), marks.data(), more.data(), ids.data(), &info};
     std::multiset<i64> want;
     i64 tries = 0;
@@ -51,6 +53,8 @@ static void check_draw(const Problem& p, size_t modes = 4) {
     }
     for (size_t m = 0; m < modes; m++) {
         emu::Mode mode = emu::modes()[m];
+        // The same draw, whichever way the step comes.
+        args.step_pointer = m % 2 ? step.data() : nullptr;
         for (i64& id : ids) id = -7;
         info = {-1, 0, 0, p.replays};
         dim3 grid(blocks(p.attempts, 256));

@@ -16,6 +16,7 @@ pub enum Array {
     Avoid,
     NumTries,
     LearnedCounts,
+    StepPointer,
     Loss,
     LogSumExp,
     DeviceStatus,
@@ -33,7 +34,7 @@ pub enum Array {
 use Array::*;
 
 impl Array {
-    pub const ALL: [Array; 23] = [
+    pub const ALL: [Array; 24] = [
         Inputs,
         Weights,
         Biases,
@@ -45,6 +46,7 @@ impl Array {
         Avoid,
         NumTries,
         LearnedCounts,
+        StepPointer,
         Loss,
         LogSumExp,
         DeviceStatus,
@@ -73,6 +75,7 @@ impl Array {
             Avoid => "avoid",
             NumTries => "num_tries",
             LearnedCounts => "learned_counts",
+            StepPointer => "step_pointer",
             Loss => "loss",
             LogSumExp => "log_sum_exp",
             DeviceStatus => "device_status",

@@ -41,6 +41,7 @@ pub struct Model {
     pub hits: u32,
     pub reduction: u32,
     pub precision: u32,
+    pub generator: u32,
     pub probability_floor: f64,
     /// Whether each class can be drawn; all can where this is empty.
     pub positive: Vec<bool>,
@@ -103,6 +104,13 @@ impl Attempt {
         config.hits = choices.code(&[0, 0, 1, 2]);
         config.reduction = choices.code(&[0, 1, 2]);
         config.precision = choices.code(&[0, 1, 2, 3]);
+        if matches!(config.sampler, SSL_SAMPLER_UNIFORM | SSL_SAMPLER_LOG_UNIFORM) || choices.one_in(64) {
+            config.generator = choices.code(&[SSL_GENERATOR_XOSHIRO, SSL_GENERATOR_PHILOX]);
+        }
+        if config.generator == SSL_GENERATOR_PHILOX && config.hits == SSL_HITS_EXCLUDE && !choices.one_in(16)
+        {
+            config.hits = SSL_HITS_MASK;
+        }
         config.seed = u64::from(choices.byte());
         config.rank = u64::from(choices.byte() % 4);
         config.probability_floor =
@@ -207,6 +215,7 @@ impl Attempt {
             (config.sampling, SSL_SAMPLING_REPLACEMENT, "sampling"),
             (config.counts, SSL_COUNTS_EXACT, "counts"),
             (config.sampler, SSL_SAMPLER_CALLER, "sampler"),
+            (config.generator, SSL_GENERATOR_PHILOX, "generator"),
             (config.backend, SSL_BACKEND_CUDA, "backend"),
         ] {
             faults.must_if(value > most, invalid, name);
@@ -222,6 +231,7 @@ impl Attempt {
             hits: config.hits,
             reduction: config.reduction,
             precision: config.precision,
+            generator: config.generator,
             probability_floor: config.probability_floor,
             positive: Vec::new(),
             is_unsure: false,
@@ -233,6 +243,9 @@ impl Attempt {
                 faults.must_if(dims.sampled != dims.classes, invalid, "SSL_SAMPLER_ALL");
             }
             _ => {}
+        }
+        if config.generator == SSL_GENERATOR_PHILOX {
+            self.philox_rules(&mut faults, &model);
         }
         let draws = config.sampler != SSL_SAMPLER_CALLER;
         if draws && model.unique && dims.sampled > model.num_positive() {
@@ -249,6 +262,24 @@ impl Attempt {
             faults.may(SSL_STATUS_DEVICE_MEMORY, "out of device memory");
         }
         (faults, model)
+    }
+
+    fn philox_rules(&self, faults: &mut Faults, model: &Model) {
+        let (invalid, Dims { classes, sampled, .. }) = (SSL_STATUS_INVALID_VALUE, model.dims);
+        faults.must_if(model.hits == SSL_HITS_EXCLUDE, invalid, "hits");
+        let few = match model.sampler {
+            SSL_SAMPLER_UNIFORM => sampled <= classes - classes / 4,
+            SSL_SAMPLER_LOG_UNIFORM => {
+                // How far rejection reaches is the library's choice.
+                faults.may(invalid, "num_sampled");
+                true
+            }
+            _ => return faults.must(invalid, "SSL_GENERATOR_PHILOX"),
+        };
+        faults.must_if(model.unique && sampled != classes && !few, invalid, "num_sampled");
+        if model.backend == SSL_BACKEND_CUDA && (classes > 1 << 32 || sampled > 1 << 20) {
+            faults.may(SSL_STATUS_SHAPE, "num_sampled");
+        }
     }
 
     fn unigram_rules(&self, faults: &mut Faults, model: &mut Model) {

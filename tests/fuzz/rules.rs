@@ -109,6 +109,7 @@ impl Call<'_> {
             TrueCounts => has_labels.then_some(draws),
             Avoid => Some(false),
             NumTries => draws.then_some(true),
+            StepPointer => (draws || !is_step).then_some(false),
             LearnedCounts => (draws || !is_step).then_some(true),
             Loss => forward.then_some(true),
             LogSumExp => is_step.then_some(forward),

@@ -42,6 +42,12 @@ impl Call<'_> {
         let (shape, dims) = (SSL_STATUS_SHAPE, self.dims());
         let Step { batch, candidates, gradients, .. } = self.step;
         faults.must_if(candidates.num_avoid < 0, shape, "num_avoid");
+        let has_two_steps = candidates.step != 0 && !candidates.step_pointer.is_null();
+        faults.must_if(
+            (self.draws() || self.kind == Kind::Sample) && has_two_steps,
+            SSL_STATUS_INVALID_VALUE,
+            "step_pointer",
+        );
         self.count_faults(faults, i128::from(candidates.num_avoid), "avoid");
         self.count_faults(faults, i128::from(dims.sampled), "ids");
         self.count_faults(faults, i128::from(dims.classes), "learned_counts");

@@ -61,10 +61,14 @@ impl Call<'_> {
         if model.sampler == SSL_SAMPLER_CALLER {
             return faults.must(invalid, "SSL_SAMPLER_CALLER");
         }
+        let is_read = model.backend == SSL_BACKEND_CPU || model.generator == SSL_GENERATOR_PHILOX;
+        faults.must_if(!is_read && self.step.has(StepPointer), invalid, "step_pointer");
         let is_saved = !self.step.candidates.learned_counts.is_null();
         let learns = model.sampler == SSL_SAMPLER_LEARNED_UNIGRAM && model.backend == SSL_BACKEND_CPU;
         faults.must_if(is_saved && !learns, invalid, "learned_counts");
         let avoid = self.step.integers(Avoid, model.dims);
+        let excludes = !avoid.is_empty() && model.generator == SSL_GENERATOR_PHILOX;
+        faults.must_if(excludes, invalid, "SSL_GENERATOR_PHILOX");
         faults.must_if(!avoid.iter().all(is_class), SSL_STATUS_LABEL_RANGE, "avoid");
         let counted = !self.step.candidates.true_expected_count.is_null();
         let labels = self.labels().into_iter().filter(|label| Some(*label) != self.ignored());

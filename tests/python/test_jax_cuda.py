@@ -20,6 +20,7 @@ SOURCES = ROOT / "tests" / "c"
 
 SAID = """\
 sample command buffer 0
+sample_on_device command buffer 1
 forward command buffer 1
 backward command buffer 1
 forward_backward command buffer 1
@@ -29,7 +30,10 @@ cuCtxPushCurrent 1
 cuMemcpyDtoHAsync 8 0x5eed
 cuStreamSynchronize 0x5eed
 cuCtxPopCurrent
-sample labels 1 step 0x123456789 stream 1
+sample labels 1 step 0x123456789 pointer 0 stream 1
+ok
+create backend 1 device 3 threads 0 seed 77
+sample labels 1 step 0 pointer 1 stream 1
 ok
 forward workspace 1 640 stream 1
 pointers 1
@@ -47,7 +51,8 @@ argument 1: Index out of range
 
 
 def test_handlers_hand_on_what_xla_gives_them(tmp_path: Path) -> None:
-    """And read a step back in the stream's own context, and create one handle only."""
+    """And read a step back in the stream's own context, unless the device reads it, and
+    create one handle for each configuration."""
     for compiler in ("cc", "c++"):
         if shutil.which(compiler) is None:
             absent(f"no compiler {compiler}")

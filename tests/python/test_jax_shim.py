@@ -29,12 +29,13 @@ def failing(code: str, **environment: str) -> str:
     return done.stderr.strip().rpartition("Error: ")[2]
 
 
+COMMON = ("sample", "sample_on_device", "forward", "backward", "forward_backward")
+
+
 def test_only_our_names_are_exported() -> None:
     symbols = {line.split()[-1] for line in run(["nm", "-D", "--defined-only", SHIM]).splitlines()}
-    handlers = {
-        f"sampled_softmax_{name}_cpu" for name in ("sample", "learn", "forward", "backward", "forward_backward")
-    }
-    handlers |= {f"sampled_softmax_{name}_cuda" for name in ("sample", "forward", "backward", "forward_backward")}
+    handlers = {f"sampled_softmax_{name}_cpu" for name in ("learn", *COMMON)}
+    handlers |= {f"sampled_softmax_{name}_cuda" for name in COMMON}
     assert symbols == handlers | {
         f"sampled_softmax_{name}" for name in ("bind", "jax_xla_version", "jax_name_unigrams", "jax_prepare")
     }

@@ -180,6 +180,7 @@ class ssl_candidates(CStruct):
         ("num_avoid", c_int64),
         ("num_tries", c_void_p),
         ("learned_counts", c_void_p),
+        ("step_pointer", c_void_p),
     ]
 
 

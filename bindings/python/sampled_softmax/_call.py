@@ -97,7 +97,7 @@ class Frame:
         """Fills `candidates`; pointers are addresses, and the step is modulo 2^64."""
         self._fill_candidates(
             source, counts_dtype, 0, step & MOST, ids, sampled_expected_count, true_expected_count,
-            avoid, num_avoid, 0, learned_counts,
+            avoid, num_avoid, 0, learned_counts, 0,
         )  # fmt: skip
 
     def log_sum_exp(self, num_rows: int, allocate: Allocate | None = None) -> int:

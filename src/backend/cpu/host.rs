@@ -122,6 +122,8 @@ pub(super) unsafe fn sample(call: &Sample<'_>) -> Result<()> {
 unsafe fn draw(call: &Sample<'_>, labels: Labels<'_>) -> Result<()> {
     let Candidates { ids, sampled_counts, true_counts, learned_counts, num_tries, double, .. } =
         *call.candidates;
+    // SAFETY: NULL or the caller's promise, aligned by `Candidates::check`.
+    let step = unsafe { call.candidates.step_pointer.as_ref() }.copied().unwrap_or(call.candidates.step);
     if ids.is_null() {
         // SAFETY: the caller's promise.
         return unsafe { call.save_learned() };
@@ -138,7 +140,7 @@ unsafe fn draw(call: &Sample<'_>, labels: Labels<'_>) -> Result<()> {
         )
     };
     let tries = call.sampler.draw(Draw {
-        step: call.candidates.step,
+        step,
         labels,
         num_true: call.problem.num_true as usize,
         ignored: call.ignored,

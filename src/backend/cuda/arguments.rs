@@ -276,8 +276,9 @@ arguments! {
         total: Address,
         count: i32, cols: i32, accumulate: i32, pad: i32,
     }
-    DrawArgs: 88 {
+    DrawArgs: 96 {
         key: u64, step: u64,
+        step_pointer: Address,
         num_classes: i64, attempts: i64,
         num_sampled: i32, index_bits: i32, law: i32, unique: i32,
         keys: Address,

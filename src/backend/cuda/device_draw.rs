@@ -65,6 +65,7 @@ impl DeviceDraw {
         let draw = DrawArgs {
             key: self.philox.key,
             step: candidates.step,
+            step_pointer: candidates.step_pointer as Address,
             num_classes: candidates.num_classes as i64,
             attempts: self.attempts as i64,
             num_sampled: self.num_sampled as i32,

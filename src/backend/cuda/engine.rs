@@ -200,6 +200,7 @@ fn check_tensor(entered: &Entered<'_>, name: &'static str, tensor: Option<&Tenso
 
 fn check_candidates(entered: &Entered<'_>, candidates: &Candidates<'_>) -> Result<()> {
     entered.check_pointer("ids", candidates.ids.cast())?;
+    entered.check_pointer("step_pointer", candidates.step_pointer.cast())?;
     entered.check_pointer("sampled_expected_count", candidates.sampled_counts.cast())?;
     if candidates.num_labels == 0 {
         return Ok(());

@@ -153,6 +153,12 @@ impl Sampling {
 
     fn check(&self, request: &Request<'_>) -> Result<()> {
         let candidates = request.candidates;
+        if !candidates.step_pointer.is_null() && self.on_device.is_none() {
+            return Err(Error::InvalidValue(
+                "step_pointer: the device reads it where it draws itself: generator = SSL_GENERATOR_PHILOX"
+                    .into(),
+            ));
+        }
         if candidates.learned_counts.is_null() {
             return Ok(());
         }

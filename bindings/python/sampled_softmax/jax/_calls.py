@@ -94,7 +94,7 @@ def call(
     """
     args = alike(args)
     axes = varying_axes(args)
-    needs_workspace = name not in ("sample", "learn")
+    needs_workspace = name not in ("sample", "sample_on_device", "learn")
 
     def on(platform: str) -> Callable[..., tuple[jax.Array, ...]]:
         with_rooms = room_on_cpu or platform != "cpu"

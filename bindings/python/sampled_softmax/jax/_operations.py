@@ -91,10 +91,11 @@ def learn(program: Program, labels: jax.Array, step: jax.Array, counts: jax.Arra
 @functools.lru_cache(maxsize=1024)
 def _sample(program: Program, dtype: Any) -> Callable[..., Any]:
     num_sampled, hits = program.fields[1], program.fields[6]
+    name = "sample_on_device" if program.fields[12] == _abi.SSL_GENERATOR_PHILOX else "sample"
 
     def run(labels: jax.Array, step: jax.Array) -> tuple[jax.Array, ...]:
         results = [((num_sampled, 2), jnp.uint32), (labels.shape, dtype), ((num_sampled,), dtype)]
-        return call("sample", program, [labels, step], results)
+        return call(name, program, [labels, step], results)
 
     # Where labels are excluded, each batch has a draw of its own.
     return _by_rows(run, (0,), (False, True, False), together=hits != _abi.SSL_HITS_EXCLUDE)

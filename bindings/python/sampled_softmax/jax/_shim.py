@@ -29,8 +29,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 # Handlers by JAX's name of the platform.
 _HANDLERS = {
-    "cpu": ("sample", "learn", "forward", "backward", "forward_backward"),
-    "CUDA": ("sample", "forward", "backward", "forward_backward"),
+    "cpu": ("sample", "sample_on_device", "learn", "forward", "backward", "forward_backward"),
+    "CUDA": ("sample", "sample_on_device", "forward", "backward", "forward_backward"),
 }
 
 
