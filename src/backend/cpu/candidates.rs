@@ -1,7 +1,7 @@
 //! The candidates of a call, made ready: sorted by id, their offsets computed and their
 //! weights packed, whatever the dtype.
 
-use super::convert::{read_one, read_pairs, read_row, read_row_pairs};
+use super::convert::{prefetch_row, read_one, read_pairs, read_row, read_row_pairs};
 use super::simd::Real;
 use super::step::Run;
 use super::workspace::GradientBuffers;
@@ -9,6 +9,9 @@ use crate::math;
 
 /// Columns of the widest panel.
 const MOST_WIDTH: usize = 32;
+
+/// Candidates between the one whose weights are read and the one whose are asked for.
+const AHEAD: usize = 8;
 
 impl<R: Real> Run<'_, R> {
     /// Sorts, computes offsets, packs the weights as forward and backward need them.
@@ -89,6 +92,9 @@ impl<R: Real> Run<'_, R> {
             let columns = b.weights_t.at(panel, 0);
             for candidate in first..last {
                 let id = *b.ids.add(candidate) as usize;
+                if candidate + AHEAD < self.shape().sampled {
+                    prefetch_row(&self.step.batch.weights, *b.ids.add(candidate + AHEAD) as usize);
+                }
                 if let Some(gradients) = &b.gradients {
                     self.pack_weights_row(gradients, candidate, row);
                 }

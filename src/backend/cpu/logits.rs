@@ -234,7 +234,12 @@ impl<R: Real> Run<'_, R> {
         });
         self.share_rows(self.reading(2 * chunk.rows), chunk, |worker, first, last| {
             // SAFETY: rows are the task's, the row buffers the worker's.
-            unsafe { (first..last).for_each(|row| self.write_d_inputs(chunk, row, worker, d_inputs)) };
+            unsafe {
+                for row in first..last {
+                    self.prefetch_labels(chunk, row, last);
+                    self.write_d_inputs(chunk, row, worker, d_inputs);
+                }
+            }
         });
     }
 

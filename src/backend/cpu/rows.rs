@@ -1,7 +1,7 @@
 //! What belongs to single rows: packing inputs, true logits, hits, and from the
 //! log-sum-exp the loss and the scale of the row's gradient.
 
-use super::convert::{read_one, read_pairs, read_row, read_row_pairs};
+use super::convert::{prefetch_row, read_one, read_pairs, read_row, read_row_pairs};
 use super::kernels::RowScale;
 use super::panels::Panels;
 use super::simd::Real;
@@ -12,6 +12,9 @@ use crate::math;
 
 /// What an exponential or a logarithm in float64 takes, in operations of a product.
 const EXPONENTIAL: usize = 1 << 11;
+
+/// Rows between the one whose labels' weights are read and the one whose are asked for.
+const AHEAD: usize = 4;
 
 impl<R: Real> Run<'_, R> {
     /// The row's sample weight; 1 where there are none.
@@ -43,6 +46,7 @@ impl<R: Real> Run<'_, R> {
                 let weight =
                     std::slice::from_raw_parts_mut(self.buffers.rows.add((worker * 2 + 1) * dim), dim);
                 for row in first..last {
+                    self.prefetch_labels(chunk, row, last);
                     self.pack_inputs_row(chunk, row, last, input);
                     read_row(&self.step.batch.inputs, self.row(chunk, row), input);
                     if !self.buffers.paired.logits {
@@ -55,6 +59,21 @@ impl<R: Real> Run<'_, R> {
         });
         // SAFETY: the caller's promise.
         Chunk { hits: unsafe { self.collect_hits(chunk) }, ..chunk }
+    }
+
+    /// Asks for the weights of the labels of a row soon after this one, if before `last`.
+    pub(super) unsafe fn prefetch_labels(&self, chunk: Chunk, row: usize, last: usize) {
+        if row + AHEAD >= last {
+            return;
+        }
+        let num_true = self.shape().num_true;
+        // SAFETY: a row of the chunk; labels were checked against C.
+        unsafe {
+            let n = self.row(chunk, row + AHEAD);
+            for place in n * num_true..(n + 1) * num_true {
+                prefetch_row(&self.step.batch.weights, self.host.label(place) as usize);
+            }
+        }
     }
 
     /// Packs a row, or with it the next one before `last`, where products take pairs.
