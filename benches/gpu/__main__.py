@@ -3,8 +3,9 @@
 For every shape and type: the time of forward, backward and forward_backward through the C
 ABI, of PyTorch eager, torch.compile and a chunked cuBLAS form on the same candidates, of
 Cut Cross-Entropy and Liger on gathered rows and over all classes, as medians of interleaved
-rounds; the floor from the matrix rate, the copy bandwidth and the rate of exponentials
-measured in the same run; the peak extra memory. Prints a table and writes gpu.json and
+rounds; for t1 and t2 also of forward_backward that moves the weights by row-wise Adagrad;
+the floor from the matrix rate, the copy bandwidth and the rate of exponentials measured in
+the same run; the peak extra memory. Prints a table and writes gpu.json and
 gpu.png; who is absent is named there with the reason. `--smoke` runs two tiny shapes on the
 emulated device and writes nothing.
 """
@@ -55,7 +56,10 @@ def measure(shape: Shape, dtype: str, arguments: argparse.Namespace) -> dict[str
     """Seconds and bytes of everybody on one shape."""
     problem = problem_of(shape, dtype)
     variants = VARIANTS[dtype]
-    ours = {variant: Ours(problem, variant) for variant in variants}
+    ours = {
+        variant: Ours(problem, variant, updated=shape.updated and variant in ("default", "hopper"))
+        for variant in variants
+    }
     names = {variant: "ours" if variant == "default" else f"ours {variant}" for variant in variants}
     steps = {f"{names[p]} {kind}": step for p in variants for kind, step in ours[p].steps.items()}
     memory = {names[p]: ours[p].extra_memory() for p in variants}

@@ -54,7 +54,8 @@ def problem_of(shape: Shape, dtype: str) -> Problem:
 class Ours:
     """One variant's handle and buffers."""
 
-    def __init__(self, problem: Problem, variant: str) -> None:
+    def __init__(self, problem: Problem, variant: str, *, updated: bool = False) -> None:
+        """`updated`: with the step that moves weights of its own by row-wise Adagrad."""
         before = os.environ.get("SAMPLED_SOFTMAX_HOPPER")
         os.environ["SAMPLED_SOFTMAX_HOPPER"] = "1" if variant == "hopper" else "0"
         try:
@@ -68,6 +69,9 @@ class Ours:
             "backward": self.call.queue_backward,
             "forward_backward": self.call.queue_forward_backward,
         }
+        if updated:
+            self.updating = Call(self.engine, problem, CurrentStream(), rate=1e-3)
+            self.steps["update"] = self.updating.queue_forward_backward
 
     def extra_memory(self) -> int:
         """Bytes of workspace and of the outputs a step writes."""

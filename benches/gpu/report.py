@@ -50,6 +50,10 @@ def print_table(rows: list[dict[str, Any]], machine: dict[str, Any], *, header: 
         for other in ("ours hopper", "ours tf32", "ours ieee"):
             if f"{other} forward_backward" in row["seconds"]:
                 print(f"{'':<24}{other[5:]:<6}{'':>26}{_both(row, other) * 1e6:>9.0f}")
+        for name in ("ours", "ours hopper"):
+            if f"{name} update" in row["seconds"]:
+                time = row["seconds"][f"{name} update"]
+                print(f"{'':<24}{'update' + name[4:]:<32}{time * 1e6:>9.0f}  ({shape['classes']:,} classes)")
         for peer in ALL_CLASSES:
             if f"{peer} forward_backward" in row["seconds"]:
                 print(f"{'':<24}{peer} ({shape['classes']:,}):{_peer(row, peer, both)}")

@@ -76,7 +76,11 @@ class Engine:
 
 
 class Call:
-    """A problem's arrays on the device, its outputs full of NaN, and the three steps."""
+    """A problem's arrays on the device, its outputs full of NaN, and the three steps.
+
+    With a learning rate, steps with gradients move weights and biases by row-wise Adagrad, from a state of 0 on, and
+    write the gradients of neither.
+    """
 
     def __init__(
         self,
@@ -87,10 +91,13 @@ class Call:
         draw: bool = False,
         step: int = 0,
         dense: bool = False,
+        rate: float | None = None,
         wanted: tuple[str, ...] = ("d_inputs", "d_weights", "d_biases"),
         gradient_dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.engine, self.problem, self.stream, self.dense = engine, problem, stream, dense
+        self.engine, self.problem, self.stream, self.dense, self.rate = engine, problem, stream, dense, rate
+        if rate is not None:
+            wanted = ("d_inputs",)
         self.device = {name: tensor.to(TORCH, copy=True) for name, tensor in problem.tensors.items()}
         rows, dim, classes = problem.rows, problem.dim, problem.classes
         capacity = min(classes, problem.sampled + rows * problem.num_true)
@@ -114,7 +121,12 @@ class Call:
             if name in wanted:
                 value = float("nan") if name == "d_inputs" else start
                 given[name] = full(*shape, value=value, dtype=gradient_dtype)
+        if rate is not None:
+            given["weights_state"] = full(classes, value=0.0)
+            given["biases_state"] = full(classes, value=0.0)
         self._make_structs(draw, step, capacity)
+        if rate is not None:
+            self._make_update(rate)
         sizes = (c_size_t(), c_size_t())
         check(LIBRARY.ssl_workspace_size(engine.handle, byref(self.batch), byref(sizes[0]), byref(sizes[1])))
         self.workspace_sizes = [size.value for size in sizes]
@@ -176,6 +188,23 @@ class Call:
             row_capacity=capacity,
         )
 
+    def _make_update(self, rate: float) -> None:
+        given = self.device
+        biased = "biases" in given
+        self.update = _abi.ssl_update(
+            rule=_abi.SSL_UPDATE_ROW_ADAGRAD,
+            learning_rate=rate,
+            epsilon=1e-8,
+            weights=pointer(given["weights"]),
+            weights_state=pointer(given["weights_state"]),
+            biases=pointer(given["biases"]) if biased else None,
+            biases_state=pointer(given["biases_state"]) if biased else None,
+        )
+        self.gradients.layout = _abi.SSL_GRADIENTS_UPDATE
+        self.gradients.update = ctypes.addressof(self.update)
+        self.gradients.row_ids = self.gradients.num_rows = None
+        self.gradients.row_capacity = 0
+
     def queue_forward(self) -> None:
         check(
             LIBRARY.ssl_forward(
@@ -210,11 +239,13 @@ class Call:
         )
 
     def results(self) -> dict[str, torch.Tensor]:
-        """Copies of all outputs on the host, parameter gradients scattered to [C, ...]."""
+        """Copies of all outputs on the host, parameter gradients scattered to [C, ...], parameters that moved."""
         self.stream.synchronize()
         names = ("loss", "log_sum_exp", "d_inputs", "d_weights", "d_biases", "device_status", "ids")
+        if self.rate is not None:
+            names += ("weights", "biases")
         out = {name: self.device[name].cpu().clone() for name in names if name in self.device}
-        if self.dense:
+        if self.dense or self.rate is not None:
             return out
         count = int(self.device["num_rows"].item())
         ids = self.device["row_ids"].cpu()

@@ -105,6 +105,24 @@ def test_dense_gradients_are_added(dtype: torch.dtype) -> None:
         assert_close({name: twice[name]}, {name: 2 * expected[name]}, "bf16x3", rounding)
 
 
+@pytest.mark.parametrize("dim", [96, 300])
+def test_weights_move_by_row_wise_adagrad(dim: int) -> None:
+    rate = 0.5
+    problem = Problem(60, dim, 300, 70, reduction="mean", seed=11)
+    expected = problem.solve()
+    with Engine(problem) as engine:
+        call = Call(engine, problem, Stream(), rate=rate)
+        call.queue_forward_backward()
+        results = call.results()
+    assert_close(results, expected, "bf16x3")
+    for name in ("weights", "biases"):
+        gradient = expected[f"d_{name}"]
+        size = (gradient**2).mean(dim=-1, keepdim=True).sqrt() if name == "weights" else gradient.abs()
+        moved = problem.tensors[name].double() - torch.where(size > 0, rate * gradient / size.clamp(min=1e-30), 0.0)
+        # Gradients of biases are moved by their signs alone.
+        torch.testing.assert_close(results[name].double(), moved, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("dim", [128, 300])
 def test_repeats_bit_for_bit(dim: int) -> None:
     problem = Problem(90, dim, 500, 300, num_true=2, unique=False, scale=3.0, seed=9)
