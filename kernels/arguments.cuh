@@ -1,8 +1,9 @@
 // What the host passes to each kernel: one struct by value, mirrored field by field in
-// src/backend/cuda/arguments.rs. Names: N rows, C classes, S sampled columns, T labels a
-// row, d dim. "Base 2" numbers are logits times log2(e), so that exponentials are exp2.
+// src/backend/cuda/arguments.rs; those of the matrix kernels are in matrix_arguments.cuh.
+// Names: N rows, C classes, S sampled columns, T labels a row, d dim. "Base 2" numbers are
+// logits times log2(e), so that exponentials are exp2.
 #pragma once
-#include "tile.cuh"
+#include "matrix_arguments.cuh"
 
 // SSL_DTYPE_* of include/sampled_softmax.h.
 enum Dtype { F32 = 0, F16 = 1, BF16 = 2 };
@@ -15,30 +16,6 @@ struct Tensor {
     i64 stride;        // elements from row to row; 1 for a vector
     int dtype;
     int pad;
-};
-
-// A matrix as the matrix kernels read it: row-major, 16-byte aligned rows, zero from d to
-// `dim` (a multiple of 16 bytes). bf16x3 has a second plane: x = plane[0] + plane[1].
-struct Operand {
-    const void* plane[2];
-    i64 stride;  // elements from row to row
-};
-
-// The accidental hits of a matrix kernel's rows, each row's ascending by column; a column
-// that appears is left out of that row. Row r has list[begin[r] .. end[r]), or, where
-// begin is NULL, list[r * width .. (r + 1) * width), ending early at NO_HIT.
-struct Hits {
-    const u32* list;  // NULL: no hits at all
-    const u32* begin;
-    const u32* end;
-    i64 width;
-};
-constexpr u32 NO_HIT = 0xffffffffu;
-
-// CUtensorMap: a matrix of 16-bit numbers as the copies of hopper.cuh see it, in boxes of 64 columns, swizzled; what
-// lies outside the matrix is zeros.
-struct TensorMap {
-    alignas(128) u64 words[16];
 };
 
 // Scalars that one kernel leaves for a later one.
@@ -69,76 +46,6 @@ struct DrawInfo {
 // Row states. Only live rows are computed. Dead: ignored; loss 0, gradient 0. Idle: weight or upstream
 // gradient 0; as dead, but its labels are listed in the sparse gradient. Bad: loss NaN, gradient 0.
 enum RowState { ROW_LIVE = 0, ROW_DEAD = 1, ROW_BAD = 2, ROW_IDLE = 3 };
-
-// ---- matrix kernels: logits.cuh, attend.cuh, product.cuh ------------------------------------
-
-// logits: z[r, c] = (q[r] . k[c]) log2(e) + col_add[c], -inf at hits.
-//   LSE            partial[split, r] = (m, sum_c exp2(z - m)), m the largest z; (-inf, 0) if all are -inf
-//   PROBABILITIES  p[r, c] = exp2(z + row_add[r]) * row_factor[r] * *scale, in the arithmetic's own type
-//                  (two planes for bf16x3), 0 from `cols` to the next multiple of 8 columns
-//                  col_sums[row tile, c] = sum of those of a tile's rows, before rounding
-//                  with `redo`, of its rows alone, the others staying as they are: row_factor and scale count as 1
-//                  where they are not 0
-//   EXPONENTIALS   p[r, c] = exp2(z + row_add[r]), as stored by PROBABILITIES, and partial as in LSE
-// A row whose row_factor is 0, or in EXPONENTIALS whose row_add is -inf, has p = 0 whatever else it holds.
-struct LogitsArgs {
-    Operand q, k;
-    int rows, cols, dim;
-    int cols_per_split;      // a multiple of the tile's columns; split = blockIdx.y
-    const float* col_add;    // [cols] base 2
-    Hits hits;
-    float2* partial;         // [splits, rows]
-    const float* row_add;    // [rows] base 2
-    const float* row_factor; // [rows]
-    const float* scale;      // [1]; NULL is 1
-    void* p[2];
-    i64 p_stride;            // elements
-    float* col_sums;         // [row tiles, cols]; NULL: not wanted
-    const unsigned char* redo;  // [rows], 1 for those to compute; NULL: all
-};
-
-// logits_wgmma: logits, with q and k by tensor maps of the tile's rows and columns.
-struct LogitsWgmmaArgs {
-    TensorMap q, k;
-    LogitsArgs logits;
-};
-
-// attend: out[split, r] = sum_c p[r, c] k[c], never storing p.
-//   ONLINE  p = exp2(z - m) * *scale, and partial as in logits (its sum without scale)
-//   KNOWN   p = exp2(z + row_add[r]) * col_factor[c] * *scale, and row_sums[split, r] = sum_c p
-// z as in logits. A column whose col_factor is 0 is not looked at, nor is its row of k.
-struct AttendArgs {
-    Operand q, k;
-    int rows, cols, dim;
-    int cols_per_split;      // a multiple of the tile's columns; split = blockIdx.y
-    const float* col_add;    // [cols] base 2
-    const float* row_add;    // [rows] base 2; KNOWN only
-    const float* col_factor; // [cols]; NULL is 1; KNOWN only
-    Hits hits;
-    const float* scale;      // [1]; NULL is 1
-    float* out;              // [splits, rows, dim]
-    float2* partial;         // [splits, rows]; ONLINE only
-    float* row_sums;         // [splits, rows]; KNOWN only; NULL: not wanted
-};
-
-// attend_wgmma: attend, with q and k by tensor maps of the tile's rows and of its columns. A column whose
-// col_factor is 0 must have finite numbers in its row of k: they are multiplied with 0.
-struct AttendWgmmaArgs {
-    TensorMap q, k;
-    AttendArgs attend;
-};
-
-// product: out[r] (+)= sum_k a(r, k) b[k].
-//   PLAIN       a is [rows, depth]
-//   TRANSPOSED  a is [depth, rows], read as its transpose
-// Where depth_factor[k] is 0, row k of b is not looked at (its column of a is 0).
-struct ProductArgs {
-    Operand a, b;
-    int rows, depth, dim;
-    int accumulate;            // 1: add to what `out` holds
-    const float* depth_factor; // [depth]; NULL: all rows of b count
-    float* out;                // [rows, dim]
-};
 
 // ---- what is made ready before: begin.cuh, prepare.cuh and their parts --------------------------------
 
@@ -286,15 +193,17 @@ struct RowTotals {
     u32 bad;
 };
 
-// finish_rows: from partials (or, in backward, the log-sum-exp that was kept) to the loss and what the gradients need, of
-// rows `first` .. `first + rows` of the batch. With upstream g (weight and normaliser included), r_t = p_t / (p_t + floor), A = mean r_t:
+// finish_rows: from partials (or, in backward, the log-sum-exp that was kept) to the loss and what the gradients need,
+// of rows `first` .. `first + rows` of the batch. With upstream g (weight and normaliser included), r_t = p_t / (p_t +
+// floor), A = mean r_t:
 //   row_add = -lse log2(e) rounded to float32; coefficient = g A exp2(what the rounding left)
 //   part_factor[split] = g A exp2(m - lse log2(e))      ONLINE only
 //   d_true[t] = g (A p_t - r_t / T)
 // Where exponentials are stored (`redo`), row_add is what they were taken with and
 //   coefficient = g A exp2(-row_add - lse log2(e))
-// which makes them probabilities, if the exponent is small enough; else redo is 1, and row_add and coefficient are as
-// above. And, with the last rows, from all rows to the loss as the caller wants it, the scales of 16-bit probabilities and the device status.
+// which makes gradients of them, if the exponent is small enough; else redo is 1, and row_add and coefficient are as
+// above. And, with the last rows, from all rows to the loss as the caller wants it, the scales of 16-bit probabilities
+// and the device status.
 struct FinishRowsArgs {
     const float2* partial;     // [splits, rows]; NULL in backward
     int splits, online;
@@ -391,8 +300,8 @@ struct SharesArgs {
     i64 rank_blocks, piece_blocks;  // what is left is d_inputs'
 };
 
-// factors: what the rows' factors are applied to, each by blocks of its own: inputs packed for d_weights, and the stored
-// exponentials for d_biases,
+// factors: what the rows' factors are applied to, each by blocks of its own: inputs packed for d_weights, and the
+// stored exponentials for d_biases,
 //   sums[row tile, c] = sum_r factor[r] e[r, c] over the rows of a tile of FACTORS_ROWS
 // Rows of factor 0 are not looked at.
 constexpr int FACTORS_ROWS = 128, FACTORS_COLS = 256;

@@ -3,7 +3,8 @@
 // keeps its relative precision. Formulas and special cases are those of forward_row and scale_row in
 // src/backend/cpu/rows.rs.
 //
-// Launch: finish_rows, for all rows or for parts of them one after the other  L = finish_lanes(splits, num_true) threads a row: max(1, ceil(rows * L / 256)) blocks of 256.
+// Launch: finish_rows  L = finish_lanes(splits, num_true) threads a row: max(1, ceil(rows * L / 256)) blocks of 256; all
+// rows at once, or parts of them one after the other.
 // The last of them to be done, of the last launch, adds up what each has left, in the order of the rows.
 #pragma once
 #include "batch.cuh"
@@ -68,9 +69,9 @@ DEV RowLoss row_loss(const FinishRowsArgs& a, i64 row, int lanes) {
     return result;
 }
 
-// Stored exponentials are 2^x of their probabilities. Up to this x they stand for them: products with weights, and of
-// factors with inputs, are far from the ends of float32. With x below 0, of which -1 allows for rounding, an exponential
-// might be lost where its probability is not.
+// Stored exponentials are 2^x of their probabilities. Up to this x they stand for them: products with weights, and
+// of factors with inputs, are far from the ends of float32. With x below 0, of which -1 allows for rounding, an
+// exponential might be lost where its probability is not.
 constexpr double STORED_RANGE = 48;
 DEV bool stands_for_probabilities(double x) { return x >= -1 && x <= STORED_RANGE; }
 

@@ -33,9 +33,6 @@
 //! sum by 2^-8 sum |slope value| at most, and above CONFIDENCE 2^-8 sqrt(sum (slope value)^2)
 //! only with the probability above (Hoeffding, 1963). Subnormal numbers may then be lost.
 //!
-//! The CUDA engine rounds what enters its products (`accuracy.rs`), and for d_weights of long
-//! rows both factors: exponentials, and inputs times what makes probabilities of these.
-//!
 //! Changes of a logit go through exp as they are, not to first order: where logits are so
 //! large that u |z| is no small number, a probability may be anything between 0 and 1.
 

@@ -122,8 +122,9 @@ Exponentials run_exponentials(const Case& c, int splits, const emu::Mode& mode =
     HitLists lists(c.hits, false);
     auto col_add = emu::Array<float>::of(c.col_add), row_add = emu::Array<float>::of(c.row_add);
     size_t stride = (c.cols + 7) / 8 * 8 + 8, bytes = c.rows * stride * c.arithmetic.element_bytes;
-    Exponentials all{{{emu::Array<unsigned char>(bytes), emu::Array<unsigned char>(bytes)}, emu::Array<float>(1), stride},
-                     emu::Array<float2>((size_t)splits * c.rows)};
+    Exponentials all{
+        {{emu::Array<unsigned char>(bytes), emu::Array<unsigned char>(bytes)}, emu::Array<float>(1), stride},
+        emu::Array<float2>((size_t)splits * c.rows)};
     LogitsArgs args = c.arguments("EXPONENTIALS", splits, &lists);
     args.col_add = col_add.data(), args.row_add = row_add.data(), args.partial = all.partial.data();
     args.p[0] = all.e.plane[0].data(), args.p[1] = all.e.plane[1].data(), args.p_stride = (i64)stride;

@@ -1,4 +1,4 @@
-//! What kernels take: `kernels/arguments.cuh`, field by field. Names, units and which
+//! What kernels take: `kernels/arguments.cuh` and `matrix_arguments.cuh`, field by field. Names, units and which
 //! pointers may be NULL are said there; a test compares the two declarations.
 
 /// A device address, 0 for NULL.
@@ -293,7 +293,10 @@ arguments! {
 mod tests {
     use super::*;
 
-    const KERNELS: &str = include_str!("../../../kernels/arguments.cuh");
+    const KERNELS: &str = concat!(
+        include_str!("../../../kernels/matrix_arguments.cuh"),
+        include_str!("../../../kernels/arguments.cuh")
+    );
 
     /// A declaration's type as this file writes it.
     fn mirrored(declared: &str, is_pointer: bool, elements: Option<&str>) -> String {
