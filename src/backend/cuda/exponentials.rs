@@ -33,7 +33,7 @@ impl Run<'_> {
         chunk: Chunk,
         first_block: usize,
     ) -> Result<usize> {
-        let split = self.plan.chunk_split(kernel, chunk.rows);
+        let split = self.plan.row_split(kernel, chunk.rows);
         let grid = [chunk.rows.div_ceil(kernel.rows), split.parts];
         let logits =
             LogitsArgs { partial: self.buffers.partial, ..self.stored_logits(buffers, chunk, split) };
@@ -52,7 +52,7 @@ impl Run<'_> {
     /// those cannot stand for them.
     unsafe fn redo(&self, buffers: &Gradients, chunk: Chunk) -> Result<()> {
         let kernel = self.plan.family.probabilities;
-        let split = self.plan.chunk_split(kernel, chunk.rows);
+        let split = self.plan.row_split(kernel, chunk.rows);
         let logits = LogitsArgs {
             row_factor: buffers.coefficient + chunk.floats_before(),
             redo: buffers.chunk.redo,

@@ -123,13 +123,13 @@ impl Run<'_> {
             self.step.gradients.as_ref().is_some_and(|gradients| gradients.d_inputs.is_some());
         match self.plan.route {
             Route::Attend(attend) if wants_d_inputs => {
-                let split = self.plan.row_split(attend.online);
+                let split = self.plan.row_split(attend.online, self.plan.shape.rows);
                 // SAFETY: see `enqueue`.
                 unsafe { self.attend_online(attend.online, split)? };
                 Ok(Parts { splits: split.parts, online: true })
             }
             _ => {
-                let split = self.plan.lse_split();
+                let split = self.plan.row_split(self.plan.family.lse, self.plan.shape.rows);
                 // SAFETY: see `enqueue`.
                 unsafe { self.sum_logits(split)? };
                 Ok(Parts { splits: split.parts, online: false })

@@ -93,7 +93,7 @@ impl Run<'_> {
     /// The sampled part of d_inputs from the log-sum-exp; gives its splits.
     unsafe fn attend_to_candidates(&self, attend: Attend, buffers: &Gradients) -> Result<usize> {
         let (plan, kernel) = (self.plan, attend.known);
-        let split = plan.row_split(kernel);
+        let split = plan.row_split(kernel, plan.shape.rows);
         let arguments = AttendArgs { row_add: buffers.row_add, ..self.rows_attend(split, buffers.row_parts) };
         let grid = [plan.shape.rows.div_ceil(kernel.rows), split.parts];
         // SAFETY: the caller's promise.

@@ -186,18 +186,8 @@ impl Plan {
         self.shape.rows * self.shape.num_true
     }
 
-    /// Of the log-sum-exp without gradients.
-    pub(super) fn lse_split(&self) -> Split {
-        Split::of(self.family.lse, self.shape.rows, self.shape.sampled, &self.machine)
-    }
-
-    /// Of the candidates, where rows attend to them.
-    pub(super) fn row_split(&self, instance: &Instance) -> Split {
-        Split::of(instance, self.shape.rows, self.shape.sampled, &self.machine)
-    }
-
-    /// Of the candidates, where the logits of a chunk of `rows` are summed up and stored at once.
-    pub(super) fn chunk_split(&self, instance: &Instance, rows: usize) -> Split {
+    /// Of the candidates, where something is summed over them for `rows` rows.
+    pub(super) fn row_split(&self, instance: &Instance, rows: usize) -> Split {
         Split::of(instance, rows, self.shape.sampled, &self.machine)
     }
 
@@ -351,7 +341,7 @@ mod tests {
             for rows in (1..2000).chain((2000..120_000).step_by(61)) {
                 let plan = plan(rows, sampled, wgmma);
                 let lse = plan.family.lse;
-                most = most.max(plan.row_split(lse).parts * rows);
+                most = most.max(plan.row_split(lse, rows).parts * rows);
                 let room = plan.most_row_parts(lse);
                 assert!(room >= most, "{rows} rows, {sampled} candidates: {room} of {most}");
                 assert!(room >= before, "{rows} rows, {sampled} candidates: {room} after {before}");
@@ -369,7 +359,7 @@ mod tests {
         for rows in [1, 64, 500, 2560, 8192] {
             let plan = plan(rows, 1 << 16, false);
             let lse = plan.family.lse;
-            let blocks = rows.div_ceil(lse.rows) * plan.row_split(lse).parts;
+            let blocks = rows.div_ceil(lse.rows) * plan.row_split(lse, rows).parts;
             assert!((132..=4 * 132).contains(&blocks), "{rows} rows: {blocks} blocks");
         }
     }
