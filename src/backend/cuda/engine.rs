@@ -84,7 +84,7 @@ impl OnDevice {
         Ok(self.library.get_or_init(|| CublasLt::open(&self.device)).as_ref())
     }
 
-    fn plan(&self, problem: &Problem, shape: &Shape) -> Result<Plan> {
+    pub(super) fn plan(&self, problem: &Problem, shape: &Shape) -> Result<Plan> {
         let mut plan = Plan::new(&self.machine, &self.catalogue, problem, shape)?;
         if plan.suits_library() && self.library()?.is_some() {
             plan.machine.library_workspace = LIBRARY_WORKSPACE;

@@ -6,6 +6,7 @@ use libc::c_void;
 
 use super::emulated::emulated;
 use super::engine::OnDevice;
+use super::workspace::Workspace;
 use crate::abi::*;
 use crate::args::{Batch, Call, Candidates, GradientOutputs, LossOutputs, Problem, Setup};
 use crate::backend::Step;
@@ -32,6 +33,8 @@ struct Work {
     d_weights: Vec<f32>,
     d_biases: Vec<f32>,
     workspace: Vec<u8>,
+    /// Where the rows to do again are in the workspace.
+    redo: usize,
 }
 
 fn zeroed<T>() -> T {
@@ -66,6 +69,7 @@ impl Work {
             d_weights: vec![0.0; CLASSES * DIM],
             d_biases: vec![0.0; CLASSES],
             workspace: Vec::new(),
+            redo: 0,
         };
         // Rows that take no part, in the first chunk and in the last: nobody may read them.
         for row in [3, ROWS - 1] {
@@ -131,7 +135,16 @@ impl Work {
         };
         // SAFETY: all arrays are alive, and this device reaches host memory.
         unsafe { device.run(&step) }.unwrap();
+        let plan = device.plan(problem, &batch.shape).unwrap();
+        let base = self.workspace.as_ptr() as u64;
+        let redo = Workspace::lay_out(&plan, true, base).gradients.unwrap().chunk.redo;
+        self.redo = (redo - base) as usize;
         self
+    }
+
+    /// Rows of the last chunk that were computed again.
+    fn done_again(&self, first: usize) -> Vec<usize> {
+        (first..ROWS).filter(|row| self.workspace[self.redo + row - first] != 0).collect()
     }
 }
 
@@ -163,11 +176,15 @@ fn chunks_and_who_multiplies_do_not_show() {
         };
         let whole = run(None, false);
         assert!(whole.loss.is_finite());
+        assert_eq!(whole.done_again(0), FAR);
         // Mean over 298 rows: a gradient is at most 0.2 / 298, and bfloat16 has 8 bits.
         let bound = 2f32.powi(-8) * 0.2 / 298.0;
         for (chunk_bytes, library) in [(Some(1), false), (None, true), (Some(1), true)] {
             let other = run(chunk_bytes, library);
             assert_eq!(other.loss, whole.loss);
+            if chunk_bytes.is_some() {
+                assert_eq!(other.done_again(256), FAR[2..]);
+            }
             if !library {
                 assert_eq!(other.d_inputs, whole.d_inputs);
             }
