@@ -72,6 +72,8 @@ pub(crate) struct PairKernels<R> {
 }
 
 /// A panel of numbers to round to bfloat16.
+// Only x86-64 has kernels that read it.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 #[derive(Clone, Copy)]
 pub(crate) struct Narrow<R> {
     pub(crate) data: *const R,
