@@ -36,9 +36,10 @@ functions in `sampled_softmax`, and so are the values, bit for bit. The differen
 * **shard_map.** Each device computes its own rows with the whole of weights. Let every
   device draw with a step of its own, ``step * axis_size + axis_index``, or all with
   the same. Under ``jit`` alone, sharded arrays are first gathered.
-* **Where.** On the device the arrays are on: CPU or CUDA. On CUDA, a draw reads its step
-  back, which waits for the device; to draw ahead of it instead, call a candidate
-  sampler under ``jax.default_device`` of the CPU and pass ``sampled_values``.
+* **Where.** On the device the arrays are on: CPU or CUDA. On CUDA a
+  ``Sampler(..., generator="philox")`` draws on the device. Other draws are the host's,
+  which waits for the device to read the step; to draw ahead of it instead, call a
+  candidate sampler under ``jax.default_device`` of the CPU and pass ``sampled_values``.
 """
 
 from __future__ import annotations
