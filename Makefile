@@ -9,6 +9,7 @@
 # make wheel    the Python package with the library inside, for any Python 3, into build/wheel/
 # make emu      a stand-in for the CUDA driver that runs the kernels on the CPU; its folder: make -s emu-path
 # make sanitize valgrind, AddressSanitizer, ThreadSanitizer and UBSan; PARTS="memcheck undefined" runs some
+# make aarch64  layouts, numbers, draws and recorded hashes on that processor, by qemu (Debian: qemu-user gcc-aarch64-linux-gnu)
 # make fuzz     random calls by the million and the coverage-guided fuzzers: CALLS=20000000 TIME=600 (seconds each)
 # make lint     formatting and static checks
 # make audit    dependencies: versions that were withdrawn, and, where they can be had, security advisories
@@ -36,7 +37,7 @@ export PYTHONPATH := bindings/python
 export SAMPLED_SOFTMAX_LIB := $(CURDIR)/$(LIBRARY)
 export SAMPLED_SOFTMAX_CACHE_DIR := $(CURDIR)/build/cache
 
-.PHONY: build install wheel demo examples bench bench-gpu-peers test lint format header environments clean emu emu-path emu-test mutants sanitize churn soak audit third-party fuzz
+.PHONY: aarch64 build install wheel demo examples bench bench-gpu-peers test lint format header environments clean emu emu-path emu-test mutants sanitize churn soak audit third-party fuzz
 
 build:
 	cargo build --release --locked
@@ -132,6 +133,13 @@ fuzz: emu
 		--target-dir $(CURDIR)/build/fuzz/target $$fuzzer $(CURDIR)/build/fuzz/corpus/$$fuzzer -- \
 		-max_total_time=$(TIME) -max_len=1024 -timeout=60 -rss_limit_mb=0 \
 		-artifact_prefix=$(CURDIR)/build/fuzz/$$fuzzer- || exit 1; done
+
+aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER = aarch64-linux-gnu-gcc
+aarch64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER = qemu-aarch64 -L /usr/aarch64-linux-gnu
+aarch64:
+	rustup target add aarch64-unknown-linux-gnu
+	cargo test --locked --target aarch64-unknown-linux-gnu --no-fail-fast \
+		--test layout --test recorded_run --test sampling --test gradients --test dtypes --test edge_cases
 
 emu-path:
 	@echo $(CURDIR)/build/emu

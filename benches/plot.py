@@ -76,8 +76,8 @@ def _panel(panel, summary: dict, peak: float, names: bool) -> None:
         times = row["times_best_peer"]
         best = row["participant"] == summary["best_peer"][BACKWARD]
         text = duration(row["seconds"]) + ("  best peer" if best else "" if times is None else f"  {_factor(times)}")
-        # Inside the bar where the text beside it would cross the line.
-        inside = 0.55 * widest < share
+        # Inside the bar where it fits and the text beside it would cross the line.
+        inside = share >= 100 or (share + 0.4 * widest > 100 and share > 0.3 * widest)
         # A bar that ends about at the line keeps its text clear of it.
         end = min(share, 99.5) if share < 125 else share
         panel.text(

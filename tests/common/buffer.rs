@@ -61,7 +61,8 @@ impl Buffer {
         let size = size_of_dtype(self.dtype);
         let bits = match self.dtype {
             F32 => u64::from((value as f32).to_bits()),
-            F16 => u64::from(f16::from_f64(value).to_bits()),
+            // By way of float32: on some processors `from_f64` goes there, on others not.
+            F16 => u64::from(f16::from_f32(value as f32).to_bits()),
             BF16 => u64::from(bf16::from_f64(value).to_bits()),
             _ => value.to_bits(),
         };
