@@ -75,7 +75,7 @@ def adapter_path(adapter: Adapter, *, rebuild: bool = False) -> Path:
 
 def load_adapter(path: Path) -> ctypes.CDLL:
     """The adapter at `path`, bound to the shared library. Raises `BuildError` where it cannot
-    be loaded."""
+    be loaded, and `LibraryError` where it needs another library."""
     try:
         adapter = ctypes.CDLL(os.fspath(path))
     except OSError as error:

@@ -10,6 +10,7 @@ use super::simd::Real;
 use super::step::{Chunk, Run};
 use super::workspace::{GROUP, GradientBuffers, Hit};
 use crate::memory::Tensor;
+
 impl<R: Real> Run<'_, R> {
     /// Starts the sums over all rows; those of d_weights start with the first chunk, if
     /// there is one.
